@@ -1,0 +1,76 @@
+"""Overlap of two masks.
+
+With A the mask and B the reference, |.| a number of voxels, TP = |A and B|, FP = |A| - TP, FN = |B| - TP. Where both masks are empty they
+agree, and every figure here is 1.0; where only one of them is empty, every figure is 0.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.errors import InputError
+
+Mask = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of voxels: true positive, false positive, false negative."""
+
+    tp: int
+    fp: int
+    fn: int
+
+
+def counts(mask: Mask, reference: Mask) -> Counts:
+    """Count the voxels in which two masks of one shape agree and differ; a voxel is in a mask where it is not 0.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    if mask.shape != reference.shape:
+        raise InputError(f"A mask of shape {mask.shape} cannot be compared with a reference of shape {reference.shape}. Use the same grid.")
+    a, b = mask.astype(bool, copy=False), reference.astype(bool, copy=False)
+    tp = int(np.count_nonzero(a & b))
+    return Counts(tp, int(np.count_nonzero(a)) - tp, int(np.count_nonzero(b)) - tp)
+
+
+def dice(mask: Mask, reference: Mask) -> float:
+    """Dice coefficient ``2 TP / (2 TP + FP + FN)``."""
+    c = counts(mask, reference)
+    return _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)
+
+
+def iou(mask: Mask, reference: Mask) -> float:
+    """Intersection over union (Jaccard) ``TP / (TP + FP + FN)``."""
+    c = counts(mask, reference)
+    return _ratio(c.tp, c.tp + c.fp + c.fn)
+
+
+def precision(mask: Mask, reference: Mask) -> float:
+    """Share of the mask that is right, ``TP / (TP + FP)``; 0 for an empty mask beside a reference that is not."""
+    c = counts(mask, reference)
+    return _ratio(c.tp, c.tp + c.fp) if c.tp + c.fp or not c.fn else 0.0
+
+
+def recall(mask: Mask, reference: Mask) -> float:
+    """Share of the reference that is found, ``TP / (TP + FN)``; 0 for an empty reference beside a mask that is not."""
+    c = counts(mask, reference)
+    return _ratio(c.tp, c.tp + c.fn) if c.tp + c.fn or not c.fp else 0.0
+
+
+def volumetric_similarity(mask: Mask, reference: Mask) -> float:
+    """Likeness of the two volumes wherever they lie, ``1 - |FP - FN| / (2 TP + FP + FN)``."""
+    c = counts(mask, reference)
+    total = 2 * c.tp + c.fp + c.fn
+    return _ratio(total - abs(c.fp - c.fn), total)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0
