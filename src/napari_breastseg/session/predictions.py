@@ -1,0 +1,114 @@
+"""What models said of the cases: immutable arrays on disk and a row for each."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from napari_breastseg.case import Prediction
+from napari_breastseg.errors import InputError
+from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.durable import aside, in_words, manifest_of, publish, settle, to_json
+from napari_breastseg.session.images import StoredImage, create_image, fill
+from napari_breastseg.session.journal import Journal, counter_of, now
+from napari_breastseg.session.rows import PredictionRow
+
+PREDICTIONS = "predictions"
+
+
+class Predictions:
+    """The table of predictions and their arrays."""
+
+    def __init__(self, root: Path, journal: Journal, cases: Cases) -> None:
+        self._root = root
+        self._journal = journal
+        self._cases = cases
+
+    def folder(self, number: int) -> Path:
+        """Return where the arrays of a prediction lie."""
+        return self._root / PREDICTIONS / f"{int(number)}.zarr"
+
+    def add(self, case_id: str, prediction: Prediction) -> int:
+        """Store `prediction` and return its number; the arrays are on the disk before the row is."""
+        self._journal.writable()
+        shape = self._cases.shape(case_id)
+        volumes = _volumes(prediction, shape)
+        spacing = self._cases.get(case_id).geometry.spacing
+        details = to_json(dict(prediction.details), "The prediction's details")
+        with in_words("The prediction"), aside(self._root / PREDICTIONS) as temporary:
+            zarr.create_group(store=str(temporary), zarr_format=3)
+            for path, (name, array) in volumes.items():
+                leading = "c" if array.ndim == 4 else ""
+                label = path in {"coarse", "refined"}
+                fill(create_image(temporary / path, name, array.shape, array.dtype, spacing, leading=leading, label=label), array)
+            settle(temporary)
+            arrays = {path: [name, array.shape, array.dtype.str] for path, (name, array) in volumes.items()}
+            values = {"arrays": to_json(arrays, "The prediction"), "manifest": to_json(manifest_of(temporary), "The prediction")}
+            with self._journal.transaction("The prediction"):
+                number = int(self._journal.head(counter_of("prediction")) or 0) + 1
+                publish(temporary, self.folder(number))
+                return self._journal.append("prediction", case_id=case_id, model=prediction.model, time=now(), details=details, **values)
+
+    def rows(self, case_id: str) -> list[PredictionRow]:
+        """Return the predictions of a case, oldest first."""
+        self._cases.row(case_id)
+        found = self._journal.rows("prediction", "case_id=?", (case_id,))
+        return [PredictionRow(row["id"], row["model"], row["time"], json.loads(row["details"])) for row in found]
+
+    def get(self, case_id: str, number: int | None) -> Prediction | None:
+        """Return a prediction of the case with its arrays in memory, the latest if `number` is None."""
+        row = self._row(case_id, number)
+        if row is None:
+            return None
+        arrays = json.loads(row["arrays"])
+        return Prediction(
+            model=row["model"],
+            probability=self._array(row, "probability"),
+            coarse=self._array(row, "coarse"),
+            refined=self._array(row, "refined"),
+            maps={arrays[path][0]: self._array(row, path) for path in arrays if path.startswith("maps/")},
+            details=json.loads(row["details"]),
+        )
+
+    def refined(self, case_id: str) -> npt.NDArray[np.uint8] | None:
+        """Return the refined mask of the latest prediction alone, or None before the first."""
+        row = self._row(case_id, None)
+        return None if row is None else self._array(row, "refined")
+
+    def _row(self, case_id: str, number: int | None) -> sqlite3.Row | None:
+        self._cases.row(case_id)
+        found = self._journal.rows("prediction", "case_id=?", (case_id,))
+        if number is None:
+            return found[-1] if found else None
+        for row in found:
+            if row["id"] == number:
+                return row
+        raise InputError(f"The case {case_id} has no prediction {number}. Choose one that the session lists.")
+
+    def _array(self, row: sqlite3.Row, path: str) -> npt.NDArray[Any]:
+        _, shape, dtype = json.loads(row["arrays"])[path]
+        prefix = f"{path}/"
+        manifest = {name.removeprefix(prefix): entry for name, entry in json.loads(row["manifest"]).items() if name.startswith(prefix)}
+        return StoredImage(self._root, self.folder(row["id"]) / path, "0", manifest, shape, dtype)[...]
+
+
+def _volumes(prediction: Prediction, shape: tuple[int, int, int]) -> Mapping[str, tuple[str, npt.NDArray[Any]]]:
+    """Return path -> (name, array) of everything to store; map names are data, never paths."""
+    volumes: dict[str, tuple[str, npt.NDArray[Any]]] = {
+        "probability": ("probability", np.asarray(prediction.probability, dtype=np.float32)),
+        "coarse": ("coarse", np.asarray(prediction.coarse, dtype=np.uint8)),
+        "refined": ("refined", np.asarray(prediction.refined, dtype=np.uint8)),
+    }
+    for index, (name, array) in enumerate(prediction.maps.items()):
+        volumes[f"maps/{index}"] = (str(name), np.asarray(array))
+    for name, array in volumes.values():
+        if array.shape[-3:] != shape or array.ndim not in (3, 4) or array.dtype.hasobject:
+            raise InputError(f"The prediction's {name} has shape {array.shape}, the case {shape}. Predict on the case's own grid.")
+    return volumes

@@ -1,0 +1,330 @@
+"""The Session: the folder on disk that holds cases, predictions, edits, models and their lineage, and never loses what it acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import BACKGROUND, Case, Prediction, overlay
+from napari_breastseg.errors import SessionError
+from napari_breastseg.session import marks as marking
+from napari_breastseg.session.annotations import Annotations
+from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.durable import TEMPORARY, in_words, remove_leftovers
+from napari_breastseg.session.export import export_case
+from napari_breastseg.session.journal import DATABASE, Journal
+from napari_breastseg.session.lock import LOCK_NAME, SessionLock
+from napari_breastseg.session.models import Models
+from napari_breastseg.session.predictions import Predictions
+from napari_breastseg.session.rows import Change, Edit, EditRow, EventRow, MarkKind, MarkRow, ModelRow, PredictionRow, RoundRow
+from napari_breastseg.session.split import split
+from napari_breastseg.session.verify import Verifier, writing_places
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The tables of an open session."""
+
+    root: Path
+    journal: Journal
+    cases: Cases
+    annotations: Annotations
+    predictions: Predictions
+    models: Models
+
+
+class Session:
+    """One folder of work, open. Use :meth:`create` or :meth:`open`, as a context manager or with :meth:`close`.
+
+    What a method has returned is durable: no kill, crash, full disk or power cut loses it. All methods may be called from several threads.
+    Every method raises a :class:`SessionError` (one sentence and what to do) if the disk refuses, and then leaves the earlier state as it
+    was; after :meth:`close`; and, if it writes, when the session was opened for reading only. An unknown case, model or version raises an
+    :class:`InputError`.
+
+    Attributes
+    ----------
+    path : Path
+        The session's folder.
+    read_only : bool
+        Whether nothing can be written.
+    """
+
+    def __init__(self, path: Path, lock: SessionLock | None) -> None:
+        self.path = path
+        self.read_only = lock is None
+        self._lock = lock
+        journal = Journal(path, read_only=self.read_only)
+        cases = Cases(path, journal)
+        annotations = Annotations(path, journal, cases)
+        self._parts: Parts | None = Parts(path, journal, cases, annotations, Predictions(path, journal, cases), Models(path, journal))
+
+    @classmethod
+    def create(cls, path: str | Path) -> Self:
+        """Make an empty session in a new or empty folder and open it for writing.
+
+        Raises
+        ------
+        SessionError
+            If there is a session already, or the folder holds other files, or it cannot be made.
+        """
+        root = Path(path).absolute()
+        if (root / DATABASE).exists():
+            raise SessionError(f"{root} already holds a session. Open it, or choose another folder.")
+        with in_words(f"The session {root}", "created"):
+            root.mkdir(parents=True, exist_ok=True)
+            if any(entry.name != LOCK_NAME and not entry.name.startswith(TEMPORARY) for entry in root.iterdir()):
+                raise SessionError(f"{root} is not empty and no session. Choose an empty or a new folder.")
+            lock = SessionLock(root)
+            try:
+                Journal.create(root)
+                return cls(root, lock)
+            except BaseException:
+                lock.release()
+                raise
+
+    @classmethod
+    def open(cls, path: str | Path, read_only: bool = False) -> Self:
+        """Open a session; one process writes, any number may read at the same time.
+
+        Raises
+        ------
+        SessionLockedError
+            If it is open for writing elsewhere (the message names the process) and `read_only` is False.
+        SessionError
+            If there is none, or it is damaged, foreign or of a newer version.
+        """
+        root = Path(path).absolute()
+        if not (root / DATABASE).is_file():
+            raise SessionError(f"{root} holds no session. Create one there first (Session.create), or choose another folder.")
+        if read_only:
+            return cls(root, None)
+        with in_words(f"The session {root}", "opened"):
+            lock = SessionLock(root)
+            try:
+                session = cls(root, lock)
+                session._tidy(lock)
+            except BaseException:
+                lock.release()
+                raise
+        return session
+
+    def _tidy(self, lock: SessionLock) -> None:
+        remove_leftovers(writing_places(self.path))
+        if lock.left_behind is not None:
+            journal = self._open.journal
+            with journal.transaction("The session's recovery"):
+                journal.event("recovered", {"from": lock.left_behind})
+
+    def close(self) -> None:
+        """Wait for snapshots that are being written, close the files and let others write. A second call does nothing."""
+        parts, self._parts = self._parts, None
+        if parts is None:
+            return
+        try:
+            parts.annotations.snapshots.close()
+            parts.journal.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def _open(self) -> Parts:
+        if self._parts is None:
+            raise SessionError(f"The session {self.path} has been closed. Open it again.")
+        return self._parts
+
+    # Cases
+
+    def add_case(self, case: Case) -> str:
+        """Copy a case into the session and return its id; a case with the same content keeps the id that it has.
+
+        The images are read and written one phase at a time, so they may be lazy and larger than the memory.
+        """
+        return self._open.cases.add(case)
+
+    @property
+    def cases(self) -> list[str]:
+        """The ids of the cases in the order in which they came in."""
+        return self._open.cases.ids()
+
+    def case(self, case_id: str) -> Case:
+        """Return a case whose images are read from the disk when they are sliced; a damaged part raises a SessionError then."""
+        return self._open.cases.get(case_id)
+
+    # The annotation
+
+    def record(self, case_id: str, edit: Edit) -> int:
+        """Store an edit and return its seq; when this returns the edit is durable.
+
+        Raises
+        ------
+        StaleEditError
+            If ``edit.base`` is not the seq at which the annotation stands.
+        InputError
+            If the box, mask or values do not fit the case.
+        """
+        return self._open.annotations.record(case_id, edit)
+
+    def seq(self, case_id: str) -> int:
+        """Return the number of the case's last edit: 1, 2, ...; 0 before the first."""
+        return self._open.annotations.seq(case_id)
+
+    def annotation(self, case_id: str, at: int | None = None) -> npt.NDArray[np.uint8]:
+        """Return the annotation (z, y, x) as it stands, or as it stood at the seq `at`: 0 background, 1 tumour, 255 undecided."""
+        return self._open.annotations.at(case_id, at)
+
+    def undo(self, case_id: str) -> Change | None:
+        """Take the last edit back by a new edit that restores the old values; None if there is nothing to undo."""
+        return self._open.annotations.undo(case_id)
+
+    def redo(self, case_id: str) -> Change | None:
+        """Take the last undo back by a new edit; None if there is nothing to redo, as after a new edit of another kind."""
+        return self._open.annotations.redo(case_id)
+
+    def edits(self, case_id: str) -> list[EditRow]:
+        """Return all edits of a case, undos and redos among them, oldest first."""
+        return self._open.annotations.edits(case_id)
+
+    def snapshot(self, case_id: str) -> int:
+        """Store the whole annotation now, so that later reading replays less, and return its seq; happens by itself every 50 edits."""
+        return self._open.annotations.snapshot(case_id)
+
+    def mark(self, case_id: str, what: MarkKind, value: Any) -> int:
+        """Store that a slice was reviewed or the case is done (or no longer is), with any JSON value, and return the mark's number."""
+        parts = self._open
+        return marking.add_mark(parts.journal, case_id, what, value, parts.annotations.seq(case_id))
+
+    def marks(self, case_id: str) -> list[MarkRow]:
+        """Return the marks of a case, oldest first; the last of a kind counts."""
+        parts = self._open
+        parts.cases.row(case_id)
+        return marking.marks(parts.journal, case_id)
+
+    def split(self, case_id: str, component_key: str) -> Literal["train", "held-out"]:
+        """Return whether a corrected component trains or is held out; fixed by hash for ever, see :func:`split.split`."""
+        self._open.cases.row(case_id)
+        return split(case_id, component_key)
+
+    # Predictions
+
+    def add_prediction(self, case_id: str, prediction: Prediction) -> int:
+        """Store a prediction on the case's grid and return its number; it is there whole or not at all."""
+        return self._open.predictions.add(case_id, prediction)
+
+    def predictions(self, case_id: str) -> list[PredictionRow]:
+        """Return the predictions of a case without their arrays, oldest first."""
+        return self._open.predictions.rows(case_id)
+
+    def prediction(self, case_id: str, id: int | None = None) -> Prediction | None:
+        """Return a prediction with its arrays in memory: the one with this number, or the latest, or None if there is none yet."""
+        return self._open.predictions.get(case_id, id)
+
+    def mask(self, case_id: str) -> npt.NDArray[np.uint8]:
+        """Return the latest prediction with the annotation laid over it; background where neither says anything."""
+        parts = self._open
+        predicted = parts.predictions.refined(case_id)
+        annotation = parts.annotations.at(case_id, None)
+        return overlay(np.full_like(annotation, BACKGROUND) if predicted is None else predicted, annotation)
+
+    # Models
+
+    def add_model(self, weights: str | Path, card: Mapping[str, Any]) -> str:
+        """Copy safetensors weights and their card into the session and return the sha256 that names them.
+
+        Raises
+        ------
+        ModelError
+            If the file is missing or no safetensors file; pickles are never loaded.
+        """
+        return self._open.models.add(Path(weights), card)
+
+    def models(self) -> list[ModelRow]:
+        """Return all models, oldest first."""
+        return self._open.models.rows()
+
+    def model_path(self, sha: str) -> Path:
+        """Return the file of a model after checking its hash; its card lies beside it as ``<sha>.json``.
+
+        Raises
+        ------
+        ModelError
+            If the file is missing or damaged.
+        """
+        return self._open.models.path(sha)
+
+    @property
+    def current_model(self) -> str | None:
+        """The sha256 of the current model, or None if none was ever chosen."""
+        return self._open.models.current
+
+    def use_model(self, sha: str) -> None:
+        """Make any model of the session the current one."""
+        self._open.models.use(sha)
+
+    def add_round(
+        self,
+        case_ids: Sequence[str],
+        parent: str | None,
+        candidate: str | None,
+        adopted: bool,
+        reasons: Sequence[str],
+        figures: Mapping[str, Any],
+        seqs: Mapping[str, int],
+    ) -> int:
+        """Store a learning round and return its number; if it was adopted its candidate becomes current in the same transaction.
+
+        Parameters
+        ----------
+        case_ids : sequence of str
+            The cases that it learned from.
+        parent, candidate : str or None
+            sha256 of the model that it started from and of the one that it made.
+        adopted : bool
+            The gate's decision; the candidate must then be a model of the session.
+        reasons : sequence of str
+            Why, for people.
+        figures : mapping
+            The gate's numbers, JSON-ready.
+        seqs : mapping of str to int
+            The seq of each case's annotation that it learned from.
+        """
+        return self._open.models.add_round(case_ids, parent, candidate, adopted, reasons, figures, seqs)
+
+    def rounds(self) -> list[RoundRow]:
+        """Return all learning rounds, oldest first."""
+        return self._open.models.rounds()
+
+    # The whole
+
+    def events(self) -> list[EventRow]:
+        """Return what happened to the session itself (a change of the current model, a recovery after a crash), oldest first."""
+        return marking.events(self._open.journal)
+
+    def verify(self) -> list[str]:
+        """Check every row, edit and file and return a sentence for each thing that is wrong; empty if all is well. Changes nothing."""
+        parts = self._open
+        return Verifier(parts.root, parts.journal, parts.cases, parts.annotations, parts.predictions, parts.models).run()
+
+    def export(self, case_id: str, folder: str | Path) -> Path:
+        """Write the case's mask as ``<case id>.nii.gz`` on the original grid and ``provenance.json`` into `folder`.
+
+        Returns
+        -------
+        Path
+            The mask's file.
+        """
+        parts = self._open
+        edits, marks = self.edits(case_id), self.marks(case_id)
+        return export_case(case_id, Path(folder), self.mask(case_id), edits, marks, parts.cases, parts.predictions, parts.models)

@@ -1,0 +1,134 @@
+"""Look through a whole session for damage: every row, every edit in its order, every file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import UNDECIDED
+from napari_breastseg.errors import BreastSegError
+from napari_breastseg.session.annotations import Annotations, replay
+from napari_breastseg.session.cases import CASES, Cases
+from napari_breastseg.session.durable import problem_with
+from napari_breastseg.session.images import StoredImage
+from napari_breastseg.session.journal import TABLES, Journal, counter_of, named
+from napari_breastseg.session.models import MODELS, Models
+from napari_breastseg.session.packing import checksum
+from napari_breastseg.session.predictions import PREDICTIONS, Predictions
+from napari_breastseg.session.snapshots import LABELS
+
+
+class Verifier:
+    """One look through a session; `problems` holds a sentence for each thing that is wrong."""
+
+    def __init__(
+        self, root: Path, journal: Journal, cases: Cases, annotations: Annotations, predictions: Predictions, models: Models
+    ) -> None:
+        self._root = root
+        self._journal = journal
+        self._cases = cases
+        self._annotations = annotations
+        self._predictions = predictions
+        self._models = models
+        self.problems: list[str] = []
+
+    def run(self) -> list[str]:
+        """Check everything and return the problems, none of which is changed or repaired here."""
+        for check in (self._database, self._head, self._links, self._arrays, self._weights):
+            try:
+                check()
+            except BreastSegError as error:
+                self.problems.append(str(error))
+        return list(dict.fromkeys(self.problems))
+
+    def _database(self) -> None:
+        for (line,) in self._journal.light("PRAGMA integrity_check"):
+            if line != "ok":
+                self.problems.append(f"The database is damaged: {line}.")
+        for table in TABLES:
+            self._table(table)
+
+    def _table(self, table: str) -> None:
+        damaged: set[str] = set()
+        found: Counter[str] = Counter()
+        for row, whole in self._journal.rows_as_found(table):
+            found[row["case_id"] if table == "edit" else ""] += 1
+            if not whole:
+                self.problems.append(f"{named(table, row)} is damaged.")
+                damaged.add(row["case_id"] if table == "edit" else "")
+        known = self._cases.ids() if table == "edit" else [""]
+        for scope in sorted({*known, *found}):
+            expected = int(self._journal.head(counter_of(table, scope)) or 0)
+            if found[scope] != expected:
+                of = f" of {scope}" if scope else ""
+                self.problems.append(f"The table {table} has {found[scope]} entries{of}, but {expected} were written.")
+            elif table == "edit" and scope not in damaged:
+                self._replayed(scope)
+
+    def _replayed(self, case_id: str) -> None:
+        """Replay a case from nothing: each edit must find the values that it replaced, each snapshot must equal the sum so far."""
+        shape = self._cases.shape(case_id)
+        labels = np.full(shape, UNDECIDED, dtype=np.uint8)
+        snapshots = {row["seq"]: row for row in self._journal.rows("snapshot", "case_id=?", (case_id,))}
+        for row in self._journal.rows("edit", "case_id=?", (case_id,)):
+            if row["base"] != row["seq"] - 1 or not replay(row, labels, check=True):
+                self.problems.append(f"{named('edit', row)} does not follow from the one before.")
+                return
+            if row["seq"] in snapshots:
+                self._snapshot(case_id, snapshots[row["seq"]], labels)
+
+    def _snapshot(self, case_id: str, row: sqlite3.Row, labels: npt.NDArray[np.uint8]) -> None:
+        folder = self._annotations.snapshots.folder(case_id, row["seq"])
+        try:
+            stored = StoredImage(self._root, folder, "0", json.loads(row["manifest"]), labels.shape, np.uint8)[...]
+        except BreastSegError as error:
+            self.problems.append(str(error))
+            return
+        if not np.array_equal(stored, labels):
+            self.problems.append(f"{folder.relative_to(self._root).as_posix()} is not what the journal adds up to.")
+
+    def _head(self) -> None:
+        for name, value, crc in self._journal.light("SELECT name, value, crc FROM head"):
+            if checksum((name, value)) != crc:
+                self.problems.append(f"The entry {name} of the session is damaged.")
+
+    def _links(self) -> None:
+        for folder, folders, files in os.walk(self._root):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                if path.is_symlink():
+                    self.problems.append(f"{path.relative_to(self._root).as_posix()} leads out of the session.")
+
+    def _arrays(self) -> None:
+        places = [(self._cases.folder(row["case_id"]), row) for row, whole in self._journal.rows_as_found("case") if whole]
+        snapshots = self._annotations.snapshots
+        places += [(snapshots.folder(row["case_id"], row["seq"]), row) for row, ok in self._journal.rows_as_found("snapshot") if ok]
+        places += [(self._predictions.folder(row["id"]), row) for row, whole in self._journal.rows_as_found("prediction") if whole]
+        for folder, row in places:
+            manifest = json.loads(row["manifest"])
+            for name, entry in manifest.items():
+                problem = problem_with(self._root, folder, name, entry, whole=True)
+                if problem:
+                    self.problems.append(f"{problem}.")
+            extra = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - set(manifest)
+            self.problems += [
+                f"{(folder / name).relative_to(self._root).as_posix()} does not belong to the session." for name in sorted(extra)
+            ]
+
+    def _weights(self) -> None:
+        for row, whole in self._journal.rows_as_found("model"):
+            if whole:
+                found = (self._models.problem(row["sha"]), self._models.card_problem(row["sha"], row["card"]))
+                self.problems += [f"{problem}." for problem in found if problem]
+
+
+def writing_places(root: Path) -> list[Path]:
+    """Return the folders of a session in which files are written aside."""
+    labels = root / LABELS
+    return [root, root / CASES, root / PREDICTIONS, root / MODELS, *(labels.iterdir() if labels.is_dir() else ())]
