@@ -1,0 +1,48 @@
+# make demo   the main job, end to end, on a synthetic examination; needs no screen
+# make test   every check that continuous integration runs
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= demo-session
+
+# Without an NVIDIA GPU the small CPU build of torch is enough. If its index cannot be reached, pip takes torch from where it finds it.
+ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
+TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+endif
+
+# Linux draws on a virtual screen in software; elsewhere the machine's own screen is used.
+ifeq ($(shell uname -s),Linux)
+ON_SCREEN := QT_QPA_PLATFORM=xcb LIBGL_ALWAYS_SOFTWARE=1 xvfb-run --auto-servernum --server-args="-screen 0 1600x1200x24"
+endif
+
+.PHONY: setup demo test lint screenshots screen clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@sh tools/system_libraries.sh python
+	test -x $(BIN)/python || "$$(sh tools/find_python.sh)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH_INDEX) -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	@touch $@
+
+demo: setup
+	$(BIN)/napari-breastseg demo --out $(OUT)
+
+screen:
+	@sh tools/system_libraries.sh screen
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/mypy
+	if [ -e src/napari_breastseg/napari.yaml ]; then $(BIN)/npe2 validate src/napari_breastseg/napari.yaml; fi
+
+test: setup screen lint
+	$(ON_SCREEN) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+screenshots: setup screen
+	$(ON_SCREEN) $(BIN)/python docs/make_screenshots.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(OUT)

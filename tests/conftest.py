@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_breastseg.case import Case, Geometry
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real examinations, named by NAPARI_BREASTSEG_DATA; the test is skipped without it."""
+    folder = os.environ.get("NAPARI_BREASTSEG_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("NAPARI_BREASTSEG_DATA names no folder of real examinations")
+    return Path(folder)
+
+
+@pytest.fixture
+def tiny_case() -> Case:
+    """Three random phases of 12 x 16 x 20 voxels of 2 x 1.5 x 1 mm (z, y, x), from a file stored x to right, y to anterior, z to superior."""
+    images = np.random.default_rng(0).normal(200.0, 40.0, (3, 12, 16, 20)).astype(np.float32)
+    affine = np.array([[1.0, 0, 0, -40.0], [0, 1.5, 0, -60.0], [0, 0, 2.0, 15.0], [0, 0, 0, 1.0]])
+    geometry = Geometry(spacing=(2.0, 1.5, 1.0), affine=affine, original_shape=(20, 16, 12))
+    return Case(name="tiny", images=images, geometry=geometry, times=(0.0, 90.0, 180.0))
