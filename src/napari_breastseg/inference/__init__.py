@@ -1,0 +1,1 @@
+"""Prediction: windows in the breast region, coarse first, refined window by window."""

@@ -1,0 +1,1 @@
+"""Losses: logits in, fp32 inside."""

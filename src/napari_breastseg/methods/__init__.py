@@ -1,0 +1,30 @@
+"""The published methods: where a paper's network, inputs and figures meet. A sixth method is one more file and one more line here."""
+
+from __future__ import annotations
+
+from napari_breastseg.errors import ModelError
+from napari_breastseg.methods import hcma_unet
+from napari_breastseg.methods.preset import Preset
+
+DEFAULT = {"hcma-unet": "hcma-unet/practical"}
+"""The preset that a method's bare name stands for."""
+
+
+def presets() -> dict[str, Preset]:
+    """Return every preset by its full name, such as ``hcma-unet/paper``."""
+    return {preset.name: preset for preset in hcma_unet.PRESETS}
+
+
+def get_preset(name: str) -> Preset:
+    """Return the preset called `name`; a method's bare name gives its default preset.
+
+    Raises
+    ------
+    ModelError
+        If there is no such preset.
+    """
+    known = presets()
+    full = DEFAULT.get(name, name)
+    if full not in known:
+        raise ModelError(f"There is no model called {name!r}. Choose one of: {', '.join([*DEFAULT, *known])}.")
+    return known[full]

@@ -1,0 +1,52 @@
+"""HCMA-UNet (hybrid CNN-Mamba U-Net with axial attention) for tumours in DCE-MRI."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from napari_breastseg.methods.preset import Preset
+from napari_breastseg.networks.hcma_unet import HCMAUNet
+from napari_breastseg.preprocess.intensity import post_and_subtraction, post_contrast
+
+_GRID: dict[str, Any] = {"patch": (64, 64, 64), "spacing": (1.5, 1.5, 1.5)}
+_ABLATIONS = {
+    "baseline": ("none", 2.58),
+    "vssb": ("vssb", 3.19),
+    "vssb-asc": ("vssb+asc", 2.76),
+    "vssb-asa": ("vssb+asa", 4.01),
+    "mamba3d": ("mamba3d", 3.22),
+}
+
+PRESETS = [
+    Preset(
+        name="hcma-unet/practical",
+        channels=2,
+        network=partial(HCMAUNet, in_channels=2),
+        inputs=post_and_subtraction,
+        about="First post-contrast phase and its subtraction: what a reader looks at. The default.",
+        figures={"parameters_millions": 2.87},
+        **_GRID,
+    ),
+    Preset(
+        name="hcma-unet/paper",
+        channels=1,
+        network=HCMAUNet,
+        inputs=post_contrast,
+        about="First post-contrast phase alone, as published.",
+        figures={"parameters_millions": 2.87, "gflops": 126.44},
+        **_GRID,
+    ),
+    *(
+        Preset(
+            name=f"hcma-unet/{name}",
+            channels=1,
+            network=partial(HCMAUNet, mixer=mixer),
+            inputs=post_contrast,
+            about=f"Ablation of Table II: {mixer}.",
+            figures={"parameters_millions": millions},
+            **_GRID,
+        )
+        for name, (mixer, millions) in _ABLATIONS.items()
+    ),
+]

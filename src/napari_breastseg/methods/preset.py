@@ -1,0 +1,64 @@
+"""What every method says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from napari_breastseg.case import Case, Modality
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way to build and feed a published method.
+
+    Parameters
+    ----------
+    name : str
+        ``method/preset``.
+    channels : int
+        Input channels of the network.
+    patch : tuple of int
+        Window (z, y, x) in voxels at inference and in training.
+    spacing : tuple of float
+        Working grid, mm (z, y, x).
+    network : callable
+        Builds the network with fresh weights: ``(batch, channels, D, H, W)`` to logits ``(batch, 2, D, H, W)``; its ``features``
+        method returns (last features, logits).
+    inputs : callable
+        Case to normalised channels, float32, shape (channels, z, y, x), on the case's own grid.
+    about : str
+        One sentence for people.
+    figures : mapping
+        What the paper publishes.
+    """
+
+    name: str
+    channels: int
+    patch: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    network: Callable[[], nn.Module]
+    inputs: Callable[[Case], npt.NDArray[np.float32]]
+    about: str
+    modality: Modality = "dce-mri"
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The method's name, without the preset."""
+        return self.name.split("/")[0]
+
+    def build(self) -> nn.Module:
+        """Build the network with fresh weights."""
+        return self.network()
+
+    def parameters(self) -> int:
+        """Count the network's parameters without allocating them."""
+        with torch.device("meta"):
+            return sum(p.numel() for p in self.network().parameters())

@@ -1,0 +1,164 @@
+"""Training a preset on phantoms, on folders of cases, or on both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_breastseg.case import Case
+from napari_breastseg.errors import InputError
+from napari_breastseg.inference.devices import pick_device
+from napari_breastseg.losses.overlap import partial_ce_dice
+from napari_breastseg.methods.model import Model, save_model
+from napari_breastseg.methods.preset import Preset
+from napari_breastseg.phantom import make_phantom
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.training.loop import FitConfig, fit
+from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch, make_volume
+
+Labelled = tuple[Case, Any]
+"""A case and its truth, uint8, shape (z, y, x)."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of :func:`train_from_scratch`.
+
+    Parameters
+    ----------
+    steps, batch : int
+    patch : int
+        Edge of the training patch in voxels of the working grid.
+    learning_rate : float
+    phantoms : int
+        Phantoms to make; their seeds count up from ``1000 + seed``.
+    phantom_shape : tuple of int
+    tumour_share : float
+        Share of the patches that are centred on a tumour; the rest prefer bright healthy tissue.
+    dropout : bool
+        Keep the published dropout; without it a step on a CPU is a tenth shorter, and unlimited phantoms do not overfit.
+    seed : int
+    """
+
+    steps: int = 2000
+    batch: int = 2
+    patch: int = 64
+    learning_rate: float = 1e-3
+    phantoms: int = 100
+    phantom_shape: tuple[int, int, int] = (96, 160, 160)
+    tumour_share: float = 0.5
+    dropout: bool = True
+    seed: int = 0
+
+
+def train_from_scratch(
+    preset: Preset, config: TrainConfig, out: Path, labelled: Sequence[Labelled] = (), start: Model | None = None, device: str = "auto"
+) -> Job[Path]:
+    """Train `preset` and return the path of the weights in `out`; resumes there after a kill.
+
+    Parameters
+    ----------
+    preset : Preset
+    config : TrainConfig
+    out : Path
+        Holds the state, the prepared phantoms and, at the end, the model and its card.
+    labelled : sequence of (Case, ndarray), optional
+        Cases with truth to train on beside the phantoms.
+    start : Model, optional
+        Weights to start from; input channels that it has in excess are dropped.
+    device : str
+
+    Raises
+    ------
+    InputError
+        If there is nothing to train on, or `out` holds a run with other settings.
+    """
+    settings = {"preset": preset.name, "start": start.sha if start else None, **asdict(config)}
+    _claim(out, settings)
+    volumes: list[Volume] = []
+    total = config.phantoms + len(labelled)
+    if total == 0:
+        raise InputError("There is nothing to train on. Ask for phantoms (--phantoms) or give a folder of cases (--data).")
+    for index in range(config.phantoms):
+        yield Progress(index, total, "Making phantoms")
+        volumes.append(_phantom_volume(preset, 1000 + config.seed + index, config.phantom_shape, out / "phantoms"))
+    for index, (case, truth) in enumerate(labelled):
+        yield Progress(config.phantoms + index, total, f"Reading {case.name}")
+        volumes.append(make_volume(case, truth, preset))
+    place = pick_device(device)
+    network = preset.build()
+    if start is not None:
+        network.load_state_dict(_fitting(start, network))
+    network.to(place).train()
+    if not config.dropout:
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+
+    def loss(network: nn.Module, step: int) -> Tensor:
+        image, labels = draw_batch(volumes, config, step)
+        with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
+            logits = network(image.to(place))
+        return partial_ce_dice(logits, labels.to(place))
+
+    fit_config = FitConfig(config.steps, config.learning_rate, ema=0.99, warm_up=50, seed=config.seed)
+    weights = yield from fit(network, loss, fit_config, out / "state.safetensors")
+    card = {"preset": preset.name, "parent": start.sha if start else None, "training": settings, "metrics": {}}
+    card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
+    return save_model(weights, card, out, name="model")
+
+
+def draw_batch(volumes: Sequence[Volume], config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
+    """Draw the batch of `step`: images (batch, channel, D, H, W) and labels (batch, D, H, W); the same step gives the same batch."""
+    rng = np.random.default_rng((config.seed, step))
+    images, labels = [], []
+    for _ in range(config.batch):
+        volume = volumes[rng.integers(len(volumes))]
+        image, label = draw_patch(rng, volume, draw_centre(rng, volume, config.tumour_share), config.patch)
+        images.append(torch.from_numpy(image))
+        labels.append(torch.from_numpy(label))
+    return torch.stack(images), torch.stack(labels)
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    text = json.dumps(settings, indent=2)
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise InputError(f"{out} holds a training run with other settings. Choose another folder, or the same settings to resume it.")
+    path.write_text(text, encoding="utf-8")
+
+
+def _phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folder: Path) -> Volume:
+    """Make a phantom on the working grid, or read it back if an earlier run made it."""
+    path = folder / f"{preset.name.replace('/', '-')}-{seed}.npz"
+    if not path.is_file():
+        phantom = make_phantom(seed, shape, phases=2)
+        volume = make_volume(phantom.case, phantom.tumour, preset, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".tmp.npz")
+        np.savez(aside, channels=volume.channels, labels=volume.labels, **volume.centres)  # type: ignore[arg-type]
+        aside.replace(path)
+        return volume
+    with np.load(path, allow_pickle=False) as stored:
+        return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
+
+
+def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:
+    """Weights of `start`, with the first convolutions cut to the input channels that `network` has."""
+    wanted = network.state_dict()
+    reduced = {}
+    for key, value in start.weights.items():
+        for axis, size in enumerate(wanted[key].shape):
+            value = value.narrow(axis, 0, size) if value.shape[axis] > size else value
+        reduced[key] = value
+    return reduced
+
+

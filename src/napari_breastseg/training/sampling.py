@@ -1,0 +1,121 @@
+"""Training volumes on a model's working grid, and the augmented patches that are cut from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import TUMOUR, UNDECIDED, Case
+from napari_breastseg.methods.preset import Preset
+from napari_breastseg.preprocess.resample import resample, working_shape
+
+Points = npt.NDArray[np.intp]
+KEPT = 4000
+"""Candidate centres remembered per kind and volume."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One case on the working grid.
+
+    Attributes
+    ----------
+    channels : ndarray, shape (channel, z, y, x), float16
+    labels : ndarray, shape (z, y, x), uint8
+        0, 1, or 255 where not decided.
+    centres : dict of str to ndarray, shape (n, 3)
+        Candidate patch centres: "tumour", "bright" (enhancing but healthy: vessels, skin, heart) and "body".
+    """
+
+    channels: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.uint8]
+    centres: dict[str, Points]
+
+
+def make_volume(case: Case, labels: npt.NDArray[np.uint8], preset: Preset, seed: int = 0) -> Volume:
+    """Bring a case and its labels, shape (z, y, x), to the preset's working grid."""
+    shape = working_shape(case.shape, case.geometry.spacing, preset.spacing)
+    channels = resample(preset.inputs(case), shape)
+    shares = resample(np.stack([labels == TUMOUR, labels == UNDECIDED]).astype(np.float32), shape)
+    grid = np.where(shares[1] > 0.5, UNDECIDED, shares[0] > 0.5).astype(np.uint8)
+    rng = np.random.default_rng(seed)
+    body = channels[0] > np.quantile(channels[0], 0.5)
+    bright = body & (grid != TUMOUR) & (channels[-1] > np.quantile(channels[-1][body], 0.97))
+    centres = {name: _some(rng, mask) for name, mask in (("tumour", grid == TUMOUR), ("bright", bright), ("body", body))}
+    return Volume(channels.astype(np.float16), grid, centres)
+
+
+def _some(rng: np.random.Generator, mask: npt.NDArray[np.bool_]) -> Points:
+    found = np.argwhere(mask)
+    return found if len(found) <= KEPT else found[rng.choice(len(found), KEPT, replace=False)]
+
+
+def draw_centre(rng: np.random.Generator, volume: Volume, tumour: float) -> Points:
+    """Draw a patch centre: tumour with probability `tumour`, else bright healthy tissue twice as often as any tissue."""
+    kinds = ["tumour"] if rng.random() < tumour else []
+    kinds += ["bright", "body"] if rng.random() < 2 / 3 else ["body", "bright"]
+    for kind in [*kinds, "tumour"]:
+        points = volume.centres[kind]
+        if len(points):
+            chosen: Points = points[rng.integers(len(points))]
+            return chosen
+    return np.array(volume.labels.shape) // 2
+
+
+def cut(array: npt.NDArray[Any], centre: Points, size: int, fill: float) -> npt.NDArray[Any]:
+    """Cut a cube of `size` voxels around `centre` from (..., z, y, x); outside the volume it holds `fill`."""
+    out = np.full((*array.shape[:-3], size, size, size), fill, array.dtype)
+    start = centre - size // 2
+    low, high = np.maximum(start, 0), np.minimum(start + size, array.shape[-3:])
+    if (low >= high).any():
+        return out
+    source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+    out[(..., *target)] = array[(..., *source)]
+    return out
+
+
+@cache
+def _augmentation(patch: int) -> Any:
+    from monai import transforms as t
+
+    keys = ["image", "label"]
+    geometric = [
+        t.RandAffined(
+            keys, prob=0.9, spatial_size=(patch,) * 3, rotate_range=(0.3, 0.3, 0.3), scale_range=((-0.3, 0.4),) * 3, shear_range=(0.1,) * 6,
+            mode=("bilinear", "nearest"), padding_mode="border",
+        ),
+        t.CenterSpatialCropd(keys, (patch,) * 3),
+        *(t.RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in range(3)),
+    ]  # fmt: skip
+    intensity = [
+        t.RandScaleIntensityd("image", factors=0.35, prob=0.8),
+        t.RandShiftIntensityd("image", offsets=0.2, prob=0.5),
+        t.RandGaussianSmoothd("image", (0.25, 0.8), (0.25, 0.8), (0.25, 0.8), prob=0.2),
+        t.RandGaussianNoised("image", prob=0.3, std=0.2),
+    ]
+    return t.Compose([*geometric, *intensity])
+
+
+def draw_patch(
+    rng: np.random.Generator, volume: Volume, centre: Points, patch: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Cut an augmented patch (MONAI: affine, flips, intensity, sharpness, noise) around a centre jittered by a quarter of its edge.
+
+    Returns
+    -------
+    image : ndarray, shape (channel, patch, patch, patch), float32
+    labels : ndarray, shape (patch, patch, patch), uint8
+    """
+    jitter = rng.integers(-patch // 4, patch // 4 + 1, 3)
+    wide = int(patch * 1.25)
+    image = cut(volume.channels, centre + jitter, wide, float(volume.channels[0].min())).astype(np.float32)
+    labels = cut(volume.labels, centre + jitter, wide, 0)
+    augment = _augmentation(patch)
+    augment.set_random_state(seed=int(rng.integers(2**31)))
+    out = augment({"image": image, "label": labels[None]})
+    return np.asarray(out["image"], np.float32), np.asarray(out["label"][0]).astype(np.uint8)
