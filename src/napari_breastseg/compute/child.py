@@ -62,7 +62,9 @@ def in_child(target: str, kwargs: Mapping[str, Any], name: str = "background") -
     handle, log_name = tempfile.mkstemp(prefix="napari-breastseg-", suffix=".log")
     os.close(handle)
     log = Path(log_name)
-    process = context.Process(target=_child_main, args=(sender, target, dict(kwargs), log_name), name=f"napari-breastseg {name}", daemon=True)
+    process = context.Process(
+        target=_child_main, args=(sender, target, dict(kwargs), log_name), name=f"napari-breastseg {name}", daemon=True
+    )
     try:
         yield Progress(0, 1, f"starting the {name} process")
         process.start()
