@@ -14,7 +14,7 @@ from napari_breastseg.case import Prediction
 from napari_breastseg.errors import BreastSegError, InputError, ModelError, SessionError, StaleEditError
 from napari_breastseg.session import Edit, Session, split
 
-from .conftest import SHAPE, make_case, make_edit, make_prediction
+from .helpers import SHAPE, make_case, make_edit, make_prediction
 
 BOX = ((1, 3), (2, 5), (0, 4))
 MASK = np.ones((2, 3, 4), dtype=bool)

@@ -80,16 +80,19 @@ class Cases:
     def get(self, case_id: str) -> Case:
         """Return the case with images that are read when they are sliced."""
         row = self.row(case_id)
-        facts = json.loads(row["geometry"])
-        geometry = Geometry(tuple(facts["spacing"]), np.asarray(facts["affine"], dtype=np.float64), tuple(facts["original_shape"]))
         return Case(
             name=row["name"],
             images=self.images(row),
-            geometry=geometry,
+            geometry=self.geometry(case_id),
             times=tuple(json.loads(row["times"])),
             modality=row["modality"],
             metadata=json.loads(row["metadata"]),
         )
+
+    def geometry(self, case_id: str) -> Geometry:
+        """Return where the case's voxels lie, without touching its images."""
+        facts = json.loads(self.row(case_id)["geometry"])
+        return Geometry(tuple(facts["spacing"]), np.asarray(facts["affine"], dtype=np.float64), tuple(facts["original_shape"]))
 
     def images(self, row: sqlite3.Row) -> StoredImage:
         """Return the array (phase, z, y, x) of a case's row."""

@@ -60,8 +60,8 @@ def _sqlite_in_words(what: str, verb: str, error: sqlite3.Error) -> str:
         return f"{what} could not be {verb}: another program is writing to the session's database. Close it and try again."
     if isinstance(error, sqlite3.OperationalError) and ("disk I/O" in text or "unable to open" in text):
         return (
-            f"{what} could not be {verb}: the disk reported an error ({text}). What was saved before is intact; check the disk and its free "
-            "space, then try again."
+            f"{what} could not be {verb}: the disk reported an error ({text}). What was saved before is intact; "
+            "check the disk and its free space, then try again."
         )
     return (
         f"{what} could not be {verb}: the session's database is damaged or foreign ({text}). Run `napari-breastseg verify` on the session."
@@ -105,10 +105,18 @@ def _flush(descriptor: int) -> None:
         fcntl.fcntl(descriptor, full)
 
 
+def make_folder(path: Path) -> None:
+    """Make `path` and the folders above it that are missing, so that their names survive a power cut too."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        fsync_folder(folder.parent)
+
+
 @contextmanager
 def aside(folder: Path) -> Iterator[Path]:
     """Give a fresh temporary path in `folder`; whatever still lies there at the end is removed (:func:`publish` moves it away before)."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         yield path

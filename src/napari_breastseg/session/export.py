@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.session.cases import Cases
+from napari_breastseg.case import TUMOUR, Geometry
 from napari_breastseg.session.durable import aside, in_words, publish, settle
 from napari_breastseg.session.journal import now
-from napari_breastseg.session.models import Models
-from napari_breastseg.session.predictions import Predictions
-from napari_breastseg.session.rows import EditRow, MarkRow
+from napari_breastseg.session.rows import EditRow, MarkRow, ModelRow, PredictionRow
 
 PROVENANCE = "provenance.json"
 
@@ -29,61 +30,36 @@ def code_version() -> str:
 
 
 def provenance(
-    case_id: str,
     mask: npt.NDArray[np.uint8],
-    edits: list[EditRow],
-    marks: list[MarkRow],
-    cases: Cases,
-    predictions: Predictions,
-    models: Models,
+    edits: Sequence[EditRow],
+    marks: Sequence[MarkRow],
+    case: sqlite3.Row,
+    predictions: Sequence[PredictionRow],
+    models: Sequence[ModelRow],
 ) -> dict[str, Any]:
-    """Return which model, edits and versions made `mask`, JSON-ready."""
-    row = cases.row(case_id)
-    case = cases.get(case_id)
-    made = predictions.rows(case_id)
-    latest = made[-1] if made else None
-    known = {model.sha: model for model in models.rows()}
-    model = known.get(latest.model) if latest else None
-    tumour = int(np.count_nonzero(mask == 1))
+    """Return which examination, model, edits and versions made `mask`, JSON-ready; the latest prediction lies under it."""
+    latest = predictions[-1] if predictions else None
+    cards = [dict(model.card) for model in models if latest is not None and model.sha == latest.model]
     return {
-        "case": {"id": case_id, "name": row["name"], "sha256": row["hash"], "modality": row["modality"], "added": row["time"]},
-        "mask": {"tumour_voxels": tumour, "tumour_ml": tumour * case.geometry.voxel_ml, "exported": now()},
-        "prediction": None
-        if latest is None
-        else {"id": latest.id, "model": latest.model, "time": latest.time, "details": dict(latest.details)},
-        "model_card": dict(model.card) if model else None,
-        "annotation": {
-            "seq": edits[-1].seq if edits else 0,
-            "first_edit": edits[0].time if edits else None,
-            "last_edit": edits[-1].time if edits else None,
-            "edits": [{"seq": e.seq, "time": e.time, "tool": e.tool, "voxels": e.voxels, "undoes": e.undoes} for e in edits],
-        },
-        "marks": [{"what": m.what, "value": m.value, "time": m.time, "seq": m.seq} for m in marks],
+        "case": {"id": case["case_id"], "name": case["name"], "sha256": case["hash"], "modality": case["modality"], "added": case["time"]},
+        "mask": {"tumour_voxels": int(np.count_nonzero(mask == TUMOUR)), "exported": now()},
+        "prediction": None if latest is None else asdict(latest),
+        "model_card": cards[0] if cards else None,
+        "annotation": {"seq": edits[-1].seq if edits else 0, "edits": [asdict(edit) for edit in edits]},
+        "marks": [asdict(mark) for mark in marks],
         "versions": {"napari-breastseg": code_version(), "numpy": np.__version__},
-        "not_for_clinical_use": True,
+        "use": "research only, not for clinical use",
     }
 
 
-def export_case(
-    case_id: str,
-    folder: Path,
-    mask: npt.NDArray[np.uint8],
-    edits: list[EditRow],
-    marks: list[MarkRow],
-    cases: Cases,
-    predictions: Predictions,
-    models: Models,
-) -> Path:
+def write_export(folder: Path, case_id: str, mask: npt.NDArray[np.uint8], geometry: Geometry, said: dict[str, Any]) -> Path:
     """Write the mask and its provenance into `folder` and return the mask's file; see :meth:`Session.export`."""
     from napari_breastseg.io import write_mask
 
     target = folder / f"{case_id}.nii.gz"
-    said = provenance(case_id, mask, edits, marks, cases, predictions, models)
-    with in_words(f"The export to {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_mask(mask, cases.get(case_id).geometry, target)
-        with aside(folder) as temporary:
-            temporary.write_text(json.dumps(said, indent=2), encoding="utf-8")
-            settle(temporary)
-            publish(temporary, folder / PROVENANCE)
+    with in_words(f"The export to {folder}"), aside(folder) as temporary:
+        write_mask(mask, geometry, target)
+        temporary.write_text(json.dumps(said, indent=2), encoding="utf-8")
+        settle(temporary)
+        publish(temporary, folder / PROVENANCE)
     return target

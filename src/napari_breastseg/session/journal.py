@@ -1,7 +1,7 @@
 """The SQLite file of a session: the only authority for edits, versions, lineage and what is current.
 
-WAL with ``synchronous=FULL``: a transaction that has returned survives kills, crashes and power cuts. Rows are only ever appended, each with
-a CRC-32 of its values; a counter per table (and per case for edits) in ``head`` tells whether rows have vanished.
+WAL with ``synchronous=FULL``: a transaction that has returned survives kills, crashes and power cuts. Rows are only ever appended, each
+with a CRC-32 of its values; a counter per table (and per case for edits) in ``head`` tells whether rows have vanished.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _WRITING = ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "checkpoint_
 _SCHEMA = """
 CREATE TABLE head(name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE "case"(id INTEGER PRIMARY KEY, case_id TEXT UNIQUE NOT NULL, hash TEXT UNIQUE NOT NULL, time TEXT NOT NULL, name TEXT NOT NULL,
-    shape TEXT NOT NULL, geometry TEXT NOT NULL, times TEXT NOT NULL, modality TEXT NOT NULL, metadata TEXT NOT NULL, manifest TEXT NOT NULL,
-    crc INTEGER NOT NULL);
+    shape TEXT NOT NULL, geometry TEXT NOT NULL, times TEXT NOT NULL, modality TEXT NOT NULL, metadata TEXT NOT NULL,
+    manifest TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE edit(case_id TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, tool TEXT NOT NULL, box TEXT NOT NULL,
     voxels INTEGER NOT NULL, mask BLOB NOT NULL, new BLOB NOT NULL, old BLOB NOT NULL, base INTEGER NOT NULL, undoes INTEGER,
     crc INTEGER NOT NULL, PRIMARY KEY(case_id, seq));
@@ -42,8 +42,8 @@ CREATE TABLE prediction(id INTEGER PRIMARY KEY, case_id TEXT NOT NULL, model TEX
     arrays TEXT NOT NULL, manifest TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE model(id INTEGER PRIMARY KEY, sha TEXT UNIQUE NOT NULL, parent TEXT, time TEXT NOT NULL, card TEXT NOT NULL,
     crc INTEGER NOT NULL);
-CREATE TABLE round(id INTEGER PRIMARY KEY, time TEXT NOT NULL, case_ids TEXT NOT NULL, parent TEXT, candidate TEXT, adopted INTEGER NOT NULL,
-    reasons TEXT NOT NULL, figures TEXT NOT NULL, seqs TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE round(id INTEGER PRIMARY KEY, time TEXT NOT NULL, case_ids TEXT NOT NULL, parent TEXT, candidate TEXT,
+    adopted INTEGER NOT NULL, reasons TEXT NOT NULL, figures TEXT NOT NULL, seqs TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE event(id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, details TEXT NOT NULL, crc INTEGER NOT NULL);
 """
 TABLES = ("case", "edit", "snapshot", "mark", "prediction", "model", "round", "event")

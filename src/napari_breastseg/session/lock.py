@@ -38,11 +38,20 @@ class SessionLock:
             os.close(self._descriptor)
             raise SessionLockedError(_told(folder, owner(folder)))
         self.left_behind = owner(folder)
-        self._write(json.dumps(_me()).encode())
+        try:
+            self._write(json.dumps(_me()).encode())
+        except OSError:
+            self._let_go()
+            raise
 
     def release(self) -> None:
         """Give the lock back, so that the next opener knows that nothing was interrupted."""
-        self._write(b"")
+        try:
+            self._write(b"")
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         _unlock(self._descriptor)
         os.close(self._descriptor)
 

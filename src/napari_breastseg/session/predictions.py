@@ -40,7 +40,7 @@ class Predictions:
         self._journal.writable()
         shape = self._cases.shape(case_id)
         volumes = _volumes(prediction, shape)
-        spacing = self._cases.get(case_id).geometry.spacing
+        spacing = self._cases.geometry(case_id).spacing
         details = to_json(dict(prediction.details), "The prediction's details")
         with in_words("The prediction"), aside(self._root / PREDICTIONS) as temporary:
             zarr.create_group(store=str(temporary), zarr_format=3)

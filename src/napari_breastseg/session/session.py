@@ -16,8 +16,8 @@ from napari_breastseg.errors import SessionError
 from napari_breastseg.session import marks as marking
 from napari_breastseg.session.annotations import Annotations
 from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.durable import TEMPORARY, in_words, remove_leftovers
-from napari_breastseg.session.export import export_case
+from napari_breastseg.session.durable import TEMPORARY, in_words, make_folder, remove_leftovers
+from napari_breastseg.session.export import provenance, write_export
 from napari_breastseg.session.journal import DATABASE, Journal
 from napari_breastseg.session.lock import LOCK_NAME, SessionLock
 from napari_breastseg.session.models import Models
@@ -77,7 +77,7 @@ class Session:
         if (root / DATABASE).exists():
             raise SessionError(f"{root} already holds a session. Open it, or choose another folder.")
         with in_words(f"The session {root}", "created"):
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder(root)
             if any(entry.name != LOCK_NAME and not entry.name.startswith(TEMPORARY) for entry in root.iterdir()):
                 raise SessionError(f"{root} is not empty and no session. Choose an empty or a new folder.")
             lock = SessionLock(root)
@@ -234,8 +234,9 @@ class Session:
     def mask(self, case_id: str) -> npt.NDArray[np.uint8]:
         """Return the latest prediction with the annotation laid over it; background where neither says anything."""
         parts = self._open
-        predicted = parts.predictions.refined(case_id)
-        annotation = parts.annotations.at(case_id, None)
+        with parts.journal.lock:
+            predicted = parts.predictions.refined(case_id)
+            annotation = parts.annotations.at(case_id, None)
         return overlay(np.full_like(annotation, BACKGROUND) if predicted is None else predicted, annotation)
 
     # Models
@@ -326,5 +327,9 @@ class Session:
             The mask's file.
         """
         parts = self._open
-        edits, marks = self.edits(case_id), self.marks(case_id)
-        return export_case(case_id, Path(folder), self.mask(case_id), edits, marks, parts.cases, parts.predictions, parts.models)
+        with parts.journal.lock:
+            mask = self.mask(case_id)
+            edits, marks, predictions = self.edits(case_id), self.marks(case_id), self.predictions(case_id)
+            said = provenance(mask, edits, marks, parts.cases.row(case_id), predictions, self.models())
+            geometry = parts.cases.geometry(case_id)
+        return write_export(Path(folder), case_id, mask, geometry, said)

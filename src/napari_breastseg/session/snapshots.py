@@ -44,8 +44,8 @@ class Snapshots:
         return self._root / LABELS / case_id / f"{seq}.zarr"
 
     def write(self, case_id: str, seq: int, labels: npt.NDArray[np.uint8]) -> None:
-        """Store the annotation `labels` of a case as it stands at `seq`; does nothing if that snapshot is there and whole."""
-        spacing = self._cases.get(case_id).geometry.spacing
+        """Store the annotation `labels` of a case as it stands at `seq`; does nothing if there is one for that seq."""
+        spacing = self._cases.geometry(case_id).spacing
         with in_words("The label snapshot"), aside(self._root / LABELS / case_id) as temporary:
             own = {"case": case_id, "seq": seq, "undecided": UNDECIDED}
             fill(create_image(temporary, case_id, labels.shape, np.uint8, spacing, own=own, label=True), labels)

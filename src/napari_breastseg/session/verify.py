@@ -6,6 +6,8 @@ import json
 import os
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,18 +43,21 @@ class Verifier:
     def run(self) -> list[str]:
         """Check everything and return the problems, none of which is changed or repaired here."""
         for check in (self._database, self._head, self._links, self._arrays, self._weights):
-            try:
-                check()
-            except BreastSegError as error:
-                self.problems.append(str(error))
+            self._attempt(check)
         return list(dict.fromkeys(self.problems))
+
+    def _attempt(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except BreastSegError as error:
+            self.problems.append(str(error))
 
     def _database(self) -> None:
         for (line,) in self._journal.light("PRAGMA integrity_check"):
             if line != "ok":
                 self.problems.append(f"The database is damaged: {line}.")
         for table in TABLES:
-            self._table(table)
+            self._attempt(partial(self._table, table))
 
     def _table(self, table: str) -> None:
         damaged: set[str] = set()
@@ -62,7 +67,7 @@ class Verifier:
             if not whole:
                 self.problems.append(f"{named(table, row)} is damaged.")
                 damaged.add(row["case_id"] if table == "edit" else "")
-        known = self._cases.ids() if table == "edit" else [""]
+        known = [row["case_id"] for row, whole in self._journal.rows_as_found("case") if whole] if table == "edit" else [""]
         for scope in sorted({*known, *found}):
             expected = int(self._journal.head(counter_of(table, scope)) or 0)
             if found[scope] != expected:
@@ -76,6 +81,8 @@ class Verifier:
         shape = self._cases.shape(case_id)
         labels = np.full(shape, UNDECIDED, dtype=np.uint8)
         snapshots = {row["seq"]: row for row in self._journal.rows("snapshot", "case_id=?", (case_id,))}
+        if 0 in snapshots:
+            self._snapshot(case_id, snapshots[0], labels)
         for row in self._journal.rows("edit", "case_id=?", (case_id,)):
             if row["base"] != row["seq"] - 1 or not replay(row, labels, check=True):
                 self.problems.append(f"{named('edit', row)} does not follow from the one before.")

@@ -1,0 +1,220 @@
+"""Damage is found and told, never returned as data."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_breastseg.errors import BreastSegError, ModelError, SessionError
+from napari_breastseg.session import Session
+
+from .helpers import make_case, make_edit, make_prediction
+
+
+@pytest.fixture
+def kept(folder: Path, weights: Callable[[int], Path]) -> tuple[Path, str, str]:
+    """A closed session with one of everything: its folder, its case and its model."""
+    rng = np.random.default_rng(0)
+    with Session.create(folder) as session:
+        case_id = session.add_case(make_case())
+        for base in range(12):
+            session.record(case_id, make_edit(rng, base))
+            if base in (3, 7):
+                session.snapshot(case_id)
+        session.undo(case_id)
+        session.mark(case_id, "case-done", True)
+        session.add_prediction(case_id, make_prediction())
+        sha = session.add_model(weights(0), {"preset": "p"})
+        session.use_model(sha)
+        session.add_round([case_id], None, sha, True, ["better"], {"dice": 0.5}, {case_id: 13})
+        assert session.verify() == []
+    return folder, case_id, sha
+
+
+def everything(folder: Path, case_id: str) -> list[bytes | str]:
+    """All that a session says, as comparable values."""
+    with Session.open(folder, read_only=True) as session:
+        prediction = session.prediction(case_id)
+        assert prediction is not None
+        said: list[bytes | str] = [session.annotation(case_id, at).tobytes() for at in range(session.seq(case_id) + 1)]
+        said += [np.asarray(session.case(case_id).images).tobytes(), prediction.probability.tobytes(), prediction.refined.tobytes()]
+        said += [repr(session.cases), repr(session.edits(case_id)), repr(session.marks(case_id)), repr(session.models())]
+        said += [repr(session.rounds()), repr(session.predictions(case_id)), repr(session.current_model)]
+        assert session.current_model is not None
+        said.append(session.model_path(session.current_model).read_bytes())
+        return said
+
+
+def flip(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << (bit % 8)
+    path.write_bytes(data)
+
+
+def problems(folder: Path) -> list[str]:
+    try:
+        with Session.open(folder, read_only=True) as session:
+            return session.verify()
+    except SessionError as error:
+        return [str(error)]
+
+
+@pytest.mark.parametrize("flips", [30, pytest.param(300, marks=pytest.mark.slow)])
+def test_no_flipped_bit_in_any_file_is_silent(kept: tuple[Path, str, str], flips: int) -> None:
+    """Every flip is found by `verify`, or lies in bytes that mean nothing (then all that the session says is unchanged)."""
+    folder, case_id, _ = kept
+    truth = everything(folder, case_id)
+    rng = np.random.default_rng(0)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size]
+    database = folder / "session.sqlite"
+    silent, found = [], 0
+    for number in range(flips):
+        path = database if number % 3 == 0 else files[int(rng.integers(len(files)))]
+        whole = path.read_bytes()
+        bit = int(rng.integers(len(whole) * 8))
+        flip(path, bit)
+        if problems(folder):
+            found += 1
+        elif everything(folder, case_id) != truth:
+            silent.append((path.name, bit))
+        path.write_bytes(whole)
+    assert silent == []
+    assert found > flips // 2
+    assert problems(folder) == []
+
+
+def change_row(folder: Path, statement: str) -> None:
+    connection = sqlite3.connect(folder / "session.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE edit SET tool='pen' WHERE seq=5",
+        "UPDATE edit SET mask=zeroblob(length(mask)) WHERE seq=5",
+        "DELETE FROM edit WHERE seq=13",
+        "DELETE FROM edit WHERE seq=6",
+        "DELETE FROM mark",
+        "DELETE FROM model",
+        "DELETE FROM round",
+        "DELETE FROM prediction",
+        "DELETE FROM snapshot WHERE seq=8",
+        'DELETE FROM "case"',
+        "UPDATE round SET adopted=0",
+        "UPDATE head SET value='13' WHERE name='rows/event'",
+        "UPDATE head SET value='null' WHERE name='current-model'",
+    ],
+)
+def test_rows_that_changed_or_vanished_are_found(kept: tuple[Path, str, str], statement: str) -> None:
+    change_row(kept[0], statement)
+    assert problems(kept[0])
+
+
+@pytest.mark.parametrize("addition", ["CREATE TABLE x(y)", "CREATE TRIGGER t AFTER INSERT ON edit BEGIN DELETE FROM edit; END"])
+def test_a_database_with_other_tables_or_triggers_is_refused(kept: tuple[Path, str, str], addition: str) -> None:
+    change_row(kept[0], addition)
+    with pytest.raises(SessionError, match="other tables"):
+        Session.open(kept[0])
+
+
+def test_a_session_of_a_newer_version_is_refused(kept: tuple[Path, str, str]) -> None:
+    change_row(kept[0], "PRAGMA user_version=99")
+    with pytest.raises(SessionError, match="newer"):
+        Session.open(kept[0])
+
+
+@pytest.mark.parametrize("how", ["missing", "chunk", "metadata", "empty"])
+def test_a_bad_snapshot_means_an_earlier_one_and_more_replay(
+    kept: tuple[Path, str, str], how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, case_id, _ = kept
+    with Session.open(folder) as session:
+        expected = session.annotation(case_id)
+    snapshot = folder / "labels" / case_id / "8.zarr"
+    chunk = next(path for path in snapshot.rglob("*") if path.is_file() and path.suffix != ".json")
+    match how:
+        case "missing":
+            shutil.rmtree(snapshot)
+        case "chunk":
+            flip(chunk, 8 * 10)
+        case "metadata":
+            flip(snapshot / "0" / "zarr.json", 801)
+        case _:
+            chunk.write_bytes(b"")
+    with Session.open(folder) as session, caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(session.annotation(case_id), expected)
+        assert "8.zarr" in caplog.text
+        assert any("8.zarr" in problem for problem in session.verify())
+
+
+def test_a_damaged_edit_is_bridged_by_a_later_snapshot_only(kept: tuple[Path, str, str]) -> None:
+    folder, case_id, _ = kept
+    with Session.open(folder) as session:
+        expected = session.annotation(case_id)
+    change_row(folder, "UPDATE edit SET new=zeroblob(1) WHERE seq=6")
+    with Session.open(folder) as session:
+        np.testing.assert_array_equal(session.annotation(case_id), expected)
+        session.annotation(case_id, 5)
+        with pytest.raises(SessionError, match="Edit 6"):
+            session.annotation(case_id, 7)
+
+
+def test_damaged_voxels_and_weights_are_never_returned(kept: tuple[Path, str, str]) -> None:
+    folder, case_id, sha = kept
+    chunks = [path for path in (folder / "cases").rglob("*") if path.is_file() and path.suffix != ".json"]
+    for chunk in chunks:
+        flip(chunk, 8 * 100 + 3)
+    flip(folder / "models" / f"{sha}.safetensors", 900)
+    with Session.open(folder) as session:
+        with pytest.raises(SessionError, match="cannot be read"):
+            session.case(case_id).phase(0)
+        with pytest.raises(ModelError, match="damaged"):
+            session.model_path(sha)
+        with pytest.raises(ModelError):
+            session.use_model(sha)
+        assert sum("is damaged" in problem for problem in session.verify()) == len(chunks) + 1
+        session.record(case_id, make_edit(np.random.default_rng(1), 13))
+
+
+def test_adding_a_damaged_model_again_mends_it(kept: tuple[Path, str, str], weights: Callable[[int], Path]) -> None:
+    folder, _, sha = kept
+    flip(folder / "models" / f"{sha}.safetensors", 900)
+    with Session.open(folder) as session:
+        assert session.add_model(weights(0), {"preset": "another"}) == sha
+        assert session.verify() == []
+        assert session.models()[0].card == {"preset": "p"}
+
+
+def test_missing_files_are_named(kept: tuple[Path, str, str]) -> None:
+    folder, case_id, sha = kept
+    shutil.rmtree(folder / "predictions")
+    (folder / "models" / f"{sha}.json").unlink()
+    with Session.open(folder) as session:
+        with pytest.raises(SessionError, match="missing"):
+            session.prediction(case_id)
+        text = " ".join(session.verify())
+    assert "predictions/1.zarr/zarr.json is missing" in text
+    assert f"models/{sha}.json is missing" in text
+
+
+def test_links_that_lead_out_are_refused(kept: tuple[Path, str, str], tmp_path: Path) -> None:
+    folder, case_id, sha = kept
+    for name in (f"models/{sha}.safetensors", f"cases/{case_id}.ome.zarr"):
+        (folder / name).rename(tmp_path / "elsewhere")
+        (folder / name).symlink_to(tmp_path / "elsewhere")
+        with Session.open(folder) as session:
+            with pytest.raises(BreastSegError, match="out of the session"):
+                session.model_path(sha)
+                session.case(case_id)
+            assert any("out of the session" in problem for problem in session.verify())
+        (folder / name).unlink()
+        (tmp_path / "elsewhere").rename(folder / name)

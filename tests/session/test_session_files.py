@@ -1,0 +1,140 @@
+"""What lies in a session opens in other programs, and what leaves it says where it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_breastseg.case import Case, Geometry
+from napari_breastseg.io import read_mask
+from napari_breastseg.session import Session
+from napari_breastseg.session.images import create_image, fill
+
+from .helpers import SHAPE, make_case, make_edit, make_prediction
+
+
+def open_as_ome_zarr(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """Read with plain zarr as any OME-Zarr reader would: the first dataset of the first multiscale."""
+    group = zarr.open_group(str(path), mode="r")
+    ome: dict[str, Any] = dict(group.attrs)["ome"]
+    assert ome["version"] == "0.5"
+    return ome, np.asarray(group[ome["multiscales"][0]["datasets"][0]["path"]][...])
+
+
+def test_an_image_is_plain_ome_zarr(session: Session, case_id: str) -> None:
+    case = make_case()
+    ome, values = open_as_ome_zarr(session.path / "cases" / f"{case_id}.ome.zarr")
+    (multiscale,) = ome["multiscales"]
+    assert [(axis["name"], axis["type"], axis["unit"]) for axis in multiscale["axes"]] == [
+        ("t", "time", "second"),
+        ("z", "space", "millimeter"),
+        ("y", "space", "millimeter"),
+        ("x", "space", "millimeter"),
+    ]
+    assert multiscale["datasets"][0]["coordinateTransformations"] == [{"type": "scale", "scale": [60.0, 2.0, 0.8, 0.7]}]
+    np.testing.assert_array_equal(values, case.images)
+
+
+def test_uneven_times_are_kept_but_not_called_a_scale(session: Session) -> None:
+    case = make_case(phases=3).with_times((0.0, 60.0, 200.0))
+    case_id = session.add_case(case)
+    ome, _ = open_as_ome_zarr(session.path / "cases" / f"{case_id}.ome.zarr")
+    assert ome["multiscales"][0]["axes"][0] == {"name": "t", "type": "time"}
+    assert session.case(case_id).times == (0.0, 60.0, 200.0)
+
+
+def test_snapshots_and_predictions_are_plain_ome_zarr_too(session: Session, case_id: str) -> None:
+    session.record(case_id, make_edit(np.random.default_rng(0), 0))
+    session.snapshot(case_id)
+    ome, labels = open_as_ome_zarr(session.path / "labels" / case_id / "1.zarr")
+    assert "image-label" in ome
+    np.testing.assert_array_equal(labels, session.annotation(case_id))
+    prediction = make_prediction()
+    session.add_prediction(case_id, prediction)
+    for name in ("probability", "coarse", "refined"):
+        ome, values = open_as_ome_zarr(session.path / "predictions" / "1.zarr" / name)
+        assert [axis["name"] for axis in ome["multiscales"][0]["axes"]] == ["z", "y", "x"]
+        np.testing.assert_array_equal(values, getattr(prediction, name))
+
+
+def test_other_validators_agree(session: Session, case_id: str) -> None:
+    v05 = pytest.importorskip("ome_zarr_models.v05")
+    session.snapshot(case_id)
+    for path in (f"cases/{case_id}.ome.zarr", f"labels/{case_id}/0.zarr"):
+        v05.Image.from_zarr(zarr.open_group(str(session.path / path), mode="r"))
+
+
+@pytest.mark.parametrize("shape", [(1, 300, 270), (70, 33, 65), (3, 1, 1), (9, 64, 64)])
+def test_every_chunk_is_written_sharded_and_checksummed(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    values = np.zeros(shape, np.float32)
+    values[..., 0] = 3.5
+    array = create_image(tmp_path / "x.zarr", "x", shape, np.float32, (1.0, 1.0, 1.0))
+    fill(array, values)
+    np.testing.assert_array_equal(np.asarray(array[...]), values)
+    (shard,) = json.loads((tmp_path / "x.zarr" / "0" / "zarr.json").read_text())["codecs"]
+    assert shard["name"] == "sharding_indexed"
+    assert [codec["name"] for codec in shard["configuration"]["codecs"]] == ["bytes", "zstd", "crc32c"]
+    files = [path for path in (tmp_path / "x.zarr" / "0" / "c").rglob("*") if path.is_file()]
+    assert len(files) == 1
+
+
+def test_images_larger_than_a_shard_are_written_in_slabs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_breastseg.session.images._SHARD_BYTES", 1)
+    values = np.random.default_rng(0).random((2, 150, 20, 30), dtype=np.float32)
+    array = create_image(tmp_path / "x.zarr", "x", values.shape, np.float32, (1.0, 1.0, 1.0), leading="t")
+    for phase in range(2):
+        fill(array, values[phase], first=phase)
+    np.testing.assert_array_equal(np.asarray(array[...]), values)
+    assert array.shards == (1, 64, 20, 30)
+
+
+def test_a_lazy_image_is_read_one_phase_at_a_time(session: Session) -> None:
+    truth = make_case(3, phases=4)
+
+    class Lazy:
+        shape, dtype = truth.images.shape, truth.images.dtype
+
+        def __getitem__(self, index: object) -> np.ndarray:
+            assert isinstance(index, int)
+            return np.asarray(truth.images[index])
+
+    case_id = session.add_case(Case("lazy", Lazy(), truth.geometry, truth.times))
+    np.testing.assert_array_equal(np.asarray(session.case(case_id).images), truth.images)
+
+
+def test_a_stored_image_slices_like_an_array(session: Session, case_id: str) -> None:
+    stored, truth = session.case(case_id).images, make_case().images
+    assert (stored.shape, stored.dtype, stored.ndim, stored.size, len(stored)) == (truth.shape, truth.dtype, 4, truth.size, 2)
+    for index in (0, (1, slice(2, 4)), (Ellipsis, 3), (slice(None), 2, 5, 6)):
+        np.testing.assert_array_equal(stored[index], truth[index])
+    with pytest.raises(IndexError):
+        stored[7]
+
+
+def test_an_export_is_a_mask_on_the_original_grid_and_its_provenance(
+    session: Session, tmp_path: Path, weights: Callable[[int], Path]
+) -> None:
+    affine = np.diag([-0.7, -0.8, 2.0, 1.0])
+    case_id = session.add_case(Case("c", make_case().images, Geometry((2.0, 0.8, 0.7), affine, SHAPE[::-1]), (0.0, 60.0)))
+    sha = session.add_model(weights(0), {"preset": "p", "metrics": {"dice": 0.5}})
+    prediction = make_prediction()
+    object.__setattr__(prediction, "model", sha)
+    session.add_prediction(case_id, prediction)
+    session.record(case_id, make_edit(np.random.default_rng(0), 0))
+    session.undo(case_id)
+    session.mark(case_id, "case-done", True)
+    target = session.export(case_id, tmp_path / "out")
+    np.testing.assert_array_equal(read_mask(target, session.case(case_id)), session.mask(case_id))
+    said = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert said["prediction"]["model"] == sha
+    assert said["model_card"]["metrics"] == {"dice": 0.5}
+    assert said["annotation"]["seq"] == 2
+    assert [(edit["tool"], edit["undoes"]) for edit in said["annotation"]["edits"]] == [("brush", None), ("undo", 1)]
+    assert said["mask"]["tumour_voxels"] == int(session.mask(case_id).sum())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{case_id}.nii.gz", "provenance.json"]
