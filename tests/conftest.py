@@ -20,7 +20,7 @@ def data() -> Path:
 
 @pytest.fixture
 def tiny_case() -> Case:
-    """Three random phases of 12 x 16 x 20 voxels of 2 x 1.5 x 1 mm (z, y, x), from a file stored x to right, y to anterior, z to superior."""
+    """Three random phases of 12 x 16 x 20 voxels of 2 x 1.5 x 1 mm (z, y, x), from a file that is stored in RAS order."""
     images = np.random.default_rng(0).normal(200.0, 40.0, (3, 12, 16, 20)).astype(np.float32)
     affine = np.array([[1.0, 0, 0, -40.0], [0, 1.5, 0, -60.0], [0, 0, 2.0, 15.0], [0, 0, 0, 1.0]])
     geometry = Geometry(spacing=(2.0, 1.5, 1.0), affine=affine, original_shape=(20, 16, 12))

@@ -1,0 +1,81 @@
+"""Tumour masks that come with a case, and segmentations that go back to its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import Case, Geometry
+from napari_breastseg.errors import InputError
+from napari_breastseg.io.nifti import write_nifti
+from napari_breastseg.io.nifti_file import open_nifti
+from napari_breastseg.io.orientation import canonical_shape, same_grid
+
+
+def read_mask(path: Path, case: Case) -> npt.NDArray[np.uint8]:
+    """Read a tumour mask that lies on the grid of `case`.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI with 0 for healthy tissue and one other value for tumour. Its axes may be stored in another order than the case's.
+    case : Case
+
+    Returns
+    -------
+    ndarray, shape (z, y, x), uint8
+        0 and 1. It may be all 0; see :func:`require_foreground`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has several volumes, lies on another grid, or holds more than two values.
+    """
+    path = Path(path).expanduser()
+    file = open_nifti(path)
+    if file.volumes > 1:
+        raise InputError(f"{path} holds {file.volumes} volumes. Give a mask of one volume.")
+    if not same_grid(file.geometry, case.geometry):
+        ours, theirs = canonical_shape(file.geometry), canonical_shape(case.geometry)
+        differ = f"{ours} and {theirs} voxels (z, y, x)" if ours != theirs else "position or voxel size differ"
+        raise InputError(f"{path} is not on the grid of {case.name}: {differ}. Resample the mask to the image.")
+    volume = file.volume()
+    values = np.unique(volume)
+    if len(values) > 2 or not np.isfinite(values).all() or (values < 0).any() or (len(values) == 2 and values[0] != 0):
+        shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
+        raise InputError(f"{path} holds the values {shown}. Give a mask with 0 for healthy tissue and one other value for tumour.")
+    return (volume > 0).astype(np.uint8)
+
+
+def require_foreground(mask: npt.NDArray[np.uint8], path: Path) -> None:
+    """Refuse a mask without tumour, for work that needs one.
+
+    Raises
+    ------
+    InputError
+        If no voxel is tumour.
+    """
+    if not (mask == 1).any():
+        raise InputError(f"{path} contains no tumour voxel. Give a mask in which the tumour is drawn.")
+
+
+def write_mask(mask: npt.NDArray[np.integer] | npt.NDArray[np.bool_], geometry: Geometry, path: Path) -> None:
+    """Write a segmentation to the grid of the file that its case came from.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (z, y, x)
+        Integers from 0 to 255, or booleans.
+    geometry : Geometry
+        Of the case.
+    path : Path
+        Ends in ``.nii.gz`` or ``.nii``. A file of that name is replaced only by a complete new one.
+
+    Raises
+    ------
+    InputError
+        If the mask is not on the case's grid, or the file cannot be written.
+    """
+    write_nifti(mask, geometry, Path(path).expanduser())

@@ -1,0 +1,166 @@
+"""NIfTI series to cases, and masks back to NIfTI on the grid that the case came from."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import Case, Geometry
+from napari_breastseg.errors import InputError
+from napari_breastseg.io.atomic import write_atomically
+from napari_breastseg.io.nifti_file import NiftiFile, is_nifti_name, open_nifti, stem
+from napari_breastseg.io.orientation import canonical_shape, from_canonical, same_grid
+from napari_breastseg.io.times import times_beside
+
+_PHASE = re.compile(r"(?P<case>.+)_(?P<phase>\d{4})")
+"""A phase's file name as nnU-Net and MAMA-MIA write it: ``<case>_0000`` is the first phase."""
+
+
+def is_nifti(path: Path) -> bool:
+    """Tell whether `path` is a NIfTI file or a folder that holds one."""
+    if path.is_dir():
+        return any(is_nifti_name(file) for file in path.iterdir())
+    return is_nifti_name(path)
+
+
+def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
+    """Read a 3-D or 4-D NIfTI file, or a folder with one file per phase (``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...).
+
+    A folder with phases may also hold masks and labels, named without the four digits; they are left alone. A folder without phases
+    must hold exactly one NIfTI file.
+
+    Parameters
+    ----------
+    path : Path
+    times : sequence of float, optional
+        Seconds of each phase. Without them a JSON sidecar is looked for, see :func:`napari_breastseg.io.times.times_beside`.
+
+    Raises
+    ------
+    InputError
+        If phases are missing, empty, of different grids, or hold voxels that are no numbers; if the folder holds several cases; if the
+        times do not fit; and whatever :func:`napari_breastseg.io.nifti_file.open_nifti` refuses.
+    """
+    name, paths = _series(path) if path.is_dir() else (_case_name(path), [path])
+    files = [open_nifti(file) for file in paths]
+    if len(files) > 1:
+        _check_phases_agree(files)
+    images = _load(files)
+    if times is None:
+        times = times_beside(paths[0].parent, name) if len(images) > 1 else ()
+    return Case(
+        name=name,
+        images=images,
+        geometry=files[0].geometry,
+        times=tuple(float(t) for t in times),
+        modality="dce-mri" if len(images) > 1 else "mri",
+        metadata=MappingProxyType({"files": tuple(file.name for file in paths), "orientation_stated": files[0].stated_orientation}),
+    )
+
+
+def write_nifti(mask_zyx: npt.NDArray[np.integer] | npt.NDArray[np.bool_], geometry: Geometry, path: Path) -> None:
+    """Write a mask as uint8 NIfTI on the file grid of its case, atomically.
+
+    Parameters
+    ----------
+    mask_zyx : ndarray, shape (z, y, x)
+        Integers from 0 to 255, or booleans.
+    geometry : Geometry
+        Of the case: its original affine and shape are restored.
+    path : Path
+        ``.nii`` or ``.nii.gz``, in a folder that exists. A file of that name is replaced only by a complete new one.
+
+    Raises
+    ------
+    InputError
+        If the name is no NIfTI name, the mask is not on the case's grid, or the file cannot be written.
+    """
+    if not is_nifti_name(path):
+        raise InputError(f"{path} is no name for a NIfTI file. End it in .nii.gz or .nii.")
+    if mask_zyx.shape != canonical_shape(geometry):
+        ours, theirs = mask_zyx.shape, canonical_shape(geometry)
+        raise InputError(f"The mask has the shape {ours}, its case {theirs} (z, y, x). Export it with its own case.")
+    image = nib.Nifti1Image(np.ascontiguousarray(from_canonical(mask_zyx, geometry), dtype=np.uint8), geometry.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(geometry.affine, code="scanner")
+    image.set_qform(geometry.affine, code="scanner", strip_shears=True)
+    if not np.allclose(image.get_qform(), geometry.affine, atol=1e-3):  # a sheared grid, which a quaternion cannot say
+        image.set_qform(None, code="unknown")
+    content = image.to_bytes()
+    write_atomically(path, gzip.compress(content, compresslevel=6, mtime=0) if path.name.lower().endswith(".gz") else content)
+
+
+def _case_name(path: Path) -> str:
+    phase = _PHASE.fullmatch(stem(path))
+    return phase["case"] if phase else stem(path)
+
+
+def _series(folder: Path) -> tuple[str, list[Path]]:
+    """Return the case's name and its phase files in order."""
+    files = sorted(file for file in folder.iterdir() if is_nifti_name(file))
+    cases: dict[str, dict[int, Path]] = {}
+    for file in files:
+        match = _PHASE.fullmatch(stem(file))
+        if match is None:
+            continue
+        known = cases.setdefault(match["case"], {}).setdefault(int(match["phase"]), file)
+        if known is not file:
+            raise InputError(f"{folder} holds phase {match['phase']} twice: {known.name} and {file.name}. Remove one of them.")
+    if not cases:
+        if len(files) == 1:
+            return stem(files[0]), files
+        names = ", ".join(file.name for file in files) or "no NIfTI file"
+        raise InputError(f"{folder} holds {names}, but no phases named <case>_0000.nii.gz. Name one file, or name the phases so.")
+    if len(cases) > 1:
+        raise InputError(f"{folder} holds several cases ({', '.join(cases)}). Give each case a folder of its own.")
+    ((case, phases),) = cases.items()
+    for index in range(max(phases) + 1):
+        if index not in phases:
+            name = f"{case}_{index:04d}.nii.gz"
+            raise InputError(f"Phase {index:04d} of {case} is missing in {folder}. Add {name}, or number the phases anew.")
+    return case, [phases[index] for index in sorted(phases)]
+
+
+def _check_phases_agree(files: list[NiftiFile]) -> None:
+    first = files[0]
+    for file in files:
+        if file.volumes > 1:
+            raise InputError(f"{file.path} holds {file.volumes} volumes among files of one phase each. Give it alone, or split it.")
+        if file.geometry.original_shape != first.geometry.original_shape:
+            raise InputError(
+                f"The phases differ in shape: {first.path.name} is {first.geometry.original_shape}, {file.path.name} is "
+                f"{file.geometry.original_shape} (x, y, z). Resample them to one grid."
+            )
+        if not same_grid(first.geometry, file.geometry):
+            raise InputError(f"{first.path.name} and {file.path.name} lie on different grids (affine). Resample them to one grid.")
+
+
+def _load(files: list[NiftiFile]) -> npt.NDArray[np.float32]:
+    """Read all phases, shape (phase, z, y, x)."""
+    volumes = [(file, index) for file in files for index in range(file.volumes)]
+    shape = (len(volumes), *canonical_shape(files[0].geometry))
+    try:
+        images = np.empty(shape, dtype=np.float32)
+    except MemoryError as error:
+        gib = 4 * np.prod(shape, dtype=np.float64) / 2**30
+        raise InputError(f"{files[0].path} needs {gib:.1f} GiB of memory. Crop it or read it on a larger machine.") from error
+    for phase, (file, index) in enumerate(volumes):
+        images[phase] = file.volume(index)
+        _check_voxels(images[phase], f"Phase {phase} of {file.path}" if len(volumes) > 1 else str(file.path))
+    return images
+
+
+def _check_voxels(volume: npt.NDArray[np.float32], what: str) -> None:
+    bad = volume.size - int(np.count_nonzero(np.isfinite(volume)))
+    if bad:
+        raise InputError(f"{what} has {bad} voxel(s) that are no number (NaN or infinite). Export it again, or replace them.")
+    lowest, highest = float(volume.min()), float(volume.max())
+    if lowest == highest:
+        raise InputError(f"{what} is empty: every voxel is {lowest:g}. Export it again.")
