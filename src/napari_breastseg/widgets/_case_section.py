@@ -1,0 +1,190 @@
+"""Section Case: which examination, and in which session the work on it is kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from html import escape
+from pathlib import Path
+
+from napari.viewer import Viewer
+from platformdirs import user_data_path
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QSizePolicy
+
+from napari_breastseg.errors import InputError
+from napari_breastseg.io import read_case
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.session.journal import DATABASE
+from napari_breastseg.widgets import _layers as layers
+from napari_breastseg.widgets._desk import Desk
+from napari_breastseg.widgets._messages import told
+from napari_breastseg.widgets._section import JobBar, Section, button, row, text
+
+
+def sessions_folder() -> Path:
+    """Return where sessions are kept unless the person chooses another place."""
+    return user_data_path("napari-breastseg", appauthor=False) / "sessions"
+
+
+class CaseSection(Section):
+    """Open an examination, or take one that is open in napari; choose the session."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__("1 · Case", desk)
+        self._viewer: Viewer = desk.viewer
+        self._folder: Path | None = None
+        self.open_file = button("Open file...", "Open a NIfTI file: one image, or all phases in one 4-D file", self._ask_file)
+        self.open_folder = button("Open folder...", "Open a folder with one NIfTI file per phase (..._0000.nii.gz, ...)", self._ask_folder)
+        self.images = _combo("The examinations that are open in napari as image layers")
+        self.use = button("Use", "Work on the chosen image. It is copied into the session; the original is never changed.", self._use)
+        self.case_bar = JobBar(desk, "case")
+        self.cases = _combo("The cases of this session; choose one to go on with it")
+        self.cases_label = QLabel("Case")
+        self.session_text = text("")
+        self.open_session = button("Open session...", "Go on with earlier work: choose the folder of a session", self._ask_session)
+        self.new_place = button("Keep in...", "Choose an empty folder for the new session, instead of the usual place", self._ask_place)
+        self.latest = button("Continue", "Go on with the session that was used last", self._continue)
+        self.column.addLayout(row(self.open_file, self.open_folder))
+        self.column.addLayout(row("Image", self.images, self.use, stretch=1))
+        self.column.addWidget(self.case_bar)
+        self.column.addLayout(row(self.cases_label, self.cases, stretch=1))
+        self.column.addWidget(self.hint)
+        self.column.addLayout(row(self.latest, self.open_session, self.new_place))
+        self.column.addWidget(self.session_text)
+        self.use.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        switch = told(lambda *_: desk.show_case(self.cases.currentData()))
+        self.cases.activated.connect(lambda *_: switch())
+        self._viewer.layers.events.inserted.connect(self._on_layers)
+        self._viewer.layers.events.removed.connect(self._on_layers)
+        self._list_images()
+        self.refresh()
+
+    def leave(self) -> None:
+        """Stop listening to the viewer."""
+        self._viewer.layers.events.inserted.disconnect(self._on_layers)
+        self._viewer.layers.events.removed.disconnect(self._on_layers)
+
+    def refresh(self) -> None:
+        """Show the case and the session that are open."""
+        desk, busy = self.desk, self.desk.jobs.busy
+        for control in (self.open_file, self.open_folder, self.open_session, self.cases):
+            control.setEnabled(not busy)
+        self.use.setEnabled(not busy and self.images.count() > 0 and not desk.read_only)
+        self.latest.setVisible(desk.session is None and _latest_session() is not None)
+        self.latest.setEnabled(not busy)
+        self.new_place.setVisible(desk.session is None)
+        self.new_place.setEnabled(not busy)
+        self._list_cases()
+        if desk.view is not None:
+            case = desk.view.case
+            size = " × ".join(str(n) for n in case.shape)
+            spacing = " × ".join(f"{s:.2g}" for s in case.geometry.spacing)
+            self.say(f"<b>{escape(case.name)}</b>: {case.phases} phase{'s' if case.phases > 1 else ''}, {size} voxels of {spacing} mm")
+        elif self.images.count():
+            self.say("Choose an image and press <b>Use</b>.")
+        else:
+            self.say("Open an examination, or try File ▸ Open Sample ▸ napari-breastseg.")
+        self.session_text.setText(self._session_words())
+
+    def _session_words(self) -> str:
+        session = self.desk.session
+        if session is None:
+            return f"New work is kept in {_breakable(self._folder or sessions_folder())}"
+        if self.desk.read_only:
+            return f"<b>Read only:</b> the session is open in {self.desk.locked_by}. Close it there to go on here."
+        return f"Kept in {_breakable(session.path)}"
+
+    def _list_cases(self) -> None:
+        ids = [] if self.desk.session is None else self.desk.session.cases
+        with QSignalBlocker(self.cases):
+            self.cases.clear()
+            for case_id in ids:
+                self.cases.addItem(case_id, case_id)
+            self.cases.setCurrentIndex(self.cases.findData(self.desk.case_id))
+        for widget in (self.cases, self.cases_label):
+            widget.setVisible(len(ids) > 1)
+
+    def _on_layers(self, event: object = None) -> None:
+        self._list_images()
+        self.refresh()
+
+    def _list_images(self) -> None:
+        """List the image layers that can be an examination; the newest is chosen."""
+        known = {self.images.itemData(index) for index in range(self.images.count())}
+        chosen = self.images.currentData()
+        self.images.clear()
+        for layer in self._viewer.layers:
+            if layers.can_be_case(layer):
+                self.images.addItem(layer.name, id(layer))
+                chosen = chosen if id(layer) in known else id(layer)
+        self.images.setCurrentIndex(max(self.images.findData(chosen), 0))
+
+    def _use(self) -> None:
+        chosen = self.images.currentData()
+        layer = next((layer for layer in self._viewer.layers if id(layer) == chosen), None)
+        if layer is None:
+            raise InputError("That image is no longer open. Choose another one.")
+        earlier = layer.metadata.get("breastseg_session")
+        if self.desk.session is None and earlier is not None and (Path(earlier) / DATABASE).exists():
+            self.desk.open_session(Path(earlier), layer.metadata.get("breastseg_case_id"))
+            return
+        case = layers.case_of(layer)
+        layers.claim(layer, case)
+        self.desk.use_case(case, self._place())
+
+    def _place(self) -> Path:
+        return self._folder or sessions_folder() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+    def _ask_file(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Open an examination", "", "NIfTI images (*.nii *.nii.gz)")
+        self._read(name)
+
+    def _ask_folder(self) -> None:
+        self._read(QFileDialog.getExistingDirectory(self, "Folder with one NIfTI file per phase"))
+
+    def _read(self, name: str) -> None:
+        if name:
+            place = self._place()
+            job = partial(_reading, Path(name))
+            self.desk.jobs.start("case", "Reading the examination", job, lambda case: self.desk.use_case(case, place))
+
+    def _ask_session(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open session", str(sessions_folder()))
+        if folder:
+            self.desk.open_session(Path(folder))
+
+    def _ask_place(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Empty folder for the new session", str(sessions_folder().parent))
+        if folder:
+            self._folder = Path(folder)
+            self.refresh()
+
+    def _continue(self) -> None:
+        latest = _latest_session()
+        if latest is not None:
+            self.desk.open_session(latest)
+
+
+def _reading(path: Path) -> Job[object]:
+    yield Progress(0, 1, f"Reading {path.name}")
+    return read_case(path)
+
+
+def _latest_session() -> Path | None:
+    found = list(sessions_folder().glob(f"*/{DATABASE}"))
+    return max(found, key=lambda file: file.stat().st_mtime).parent if found else None
+
+
+def _combo(tooltip: str) -> QComboBox:
+    combo = QComboBox()
+    combo.setToolTip(tooltip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(8)
+    combo.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return combo
+
+
+def _breakable(path: Path) -> str:
+    """Let a long path wrap at its separators."""
+    return escape("/\u200b".join(path.parts).replace("//", "/", 1))

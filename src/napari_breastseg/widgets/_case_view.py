@@ -1,0 +1,185 @@
+"""The layers of one case in the viewer: its images, the prediction as it comes in, and the tumour layer that is painted on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels, Layer
+from napari.viewer import Viewer
+
+from napari_breastseg.case import Box, Case, Prediction, slices
+from napari_breastseg.widgets import _layers as layers
+
+if TYPE_CHECKING:
+    from napari_breastseg.inference import Preview
+
+PREVIEW_THRESHOLD = 0.5
+IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", "tumour")
+
+
+class CaseView:
+    """Adds, fills and removes the layers of a case.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    case : Case
+        With its images in memory.
+    session_path : Path
+        Kept in the layers' metadata, so that a closed dock finds the session again.
+    case_id : str
+    """
+
+    def __init__(self, viewer: Viewer, case: Case, session_path: Path, case_id: str) -> None:
+        self._viewer = viewer
+        self.case = case
+        self._origin = {"breastseg_session": str(session_path), "breastseg_case_id": case_id}
+        found = self._images()
+        if not found:
+            for data, attributes, kind in layers.case_layers(case):
+                viewer.add_layer(Layer.create(data, attributes, kind))
+            found = self._images()
+        for layer in found:
+            layer.metadata.update({**self._origin, layers.CASE: case})
+
+    def _images(self) -> list[Layer]:
+        """Return the layers that show the case's images, also those of a session that was closed and opened again."""
+        images = [layer for layer in self._viewer.layers if layers.role_of(layer) in IMAGES]
+        return [layer for layer in images if self._shows(layer) or self._came_from(layer)]
+
+    def _shows(self, layer: Layer) -> bool:
+        return layer.metadata.get(layers.CASE) is self.case
+
+    def _came_from(self, layer: Layer) -> bool:
+        return all(layer.metadata.get(key) == value for key, value in self._origin.items())
+
+    def layer(self, role: str) -> Any:
+        """Return this case's layer of a role ("coarse", "probability", "tumour"), or None."""
+        for layer in self._viewer.layers:
+            if layers.role_of(layer) == role and self._came_from(layer):
+                return layer
+        return None
+
+    def start_preview(self) -> None:
+        """Clear what an earlier prediction left, for a new one to come in; the tumour layer stays."""
+        for role in ("coarse", "probability"):
+            layer = self.layer(role)
+            if layer is not None:
+                layer.data[...] = 0
+                layer.refresh()
+
+    def show_preview(self, preview: Preview) -> None:
+        """Draw a part of a prediction that is still being computed."""
+        probability = self._probability()
+        place = slices(preview.box)
+        probability.data[place] = preview.probability
+        probability.visible = True
+        probability.refresh(extent=False)
+        if preview.kind == "coarse":
+            coarse = self._coarse()
+            coarse.data[place] |= (preview.probability > PREVIEW_THRESHOLD).astype(np.uint8)
+            coarse.visible = True
+            coarse.refresh(extent=False)
+
+    def show_prediction(self, prediction: Prediction) -> None:
+        """Fill in the finished prediction; its layers are hidden then, the tumour layer shows what counts."""
+        facts = {**self._origin, "breastseg_model": prediction.model, **prediction.details}
+        for layer, values in ((self._coarse(), prediction.coarse), (self._probability(), prediction.probability)):
+            layer.data[...] = values
+            layer.metadata.update(facts)
+            layer.visible = False
+            layer.refresh(extent=False)
+
+    def show_tumour(self, mask: npt.NDArray[np.uint8], model: str | None, editable: bool) -> Labels:
+        """Put a fresh tumour layer in the place of the old one, whose undo history would write old voxels into the new mask."""
+        old = self.layer("tumour")
+        new = layers.tumour_layer(mask, self.case.geometry, {**self._origin, "breastseg_model": model})
+        if old is not None:
+            new.brush_size, new.n_edit_dimensions, new.opacity = old.brush_size, old.n_edit_dimensions, old.opacity
+            mode, visible = old.mode, old.visible
+            self._viewer.layers.remove(old)
+            new.visible = visible
+        self._viewer.add_layer(new)
+        if old is not None and editable:
+            new.mode = mode
+        new.editable = editable
+        self._viewer.layers.selection.active = new
+        return new
+
+    def remove_results(self) -> None:
+        """Take the case's results out of the viewer; they are in the session."""
+        for role in RESULTS:
+            layer = self.layer(role)
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+
+    def hide_images(self) -> None:
+        """Hide the case's images, before another case is shown."""
+        for layer in self._images():
+            layer.visible = False
+
+    def show_images(self) -> None:
+        """Show the case's images, from the first phase after the injection, where a tumour is seen best."""
+        for layer in self._images():
+            layer.visible = layer.visible or layers.role_of(layer) == "case"
+        if self.case.phases > 1 and self._viewer.dims.ndim == 4:
+            self._viewer.dims.set_point(0, 1)
+
+    def bring_into_view(self, box: Box) -> None:
+        """Move the slider to the middle of `box` along an axis that is not displayed, unless it is there already."""
+        dims = self._viewer.dims
+        for axis, (start, stop) in enumerate(box):
+            dim = dims.ndim - 3 + axis
+            if dim not in dims.not_displayed:
+                continue
+            spacing = self.case.geometry.spacing[axis]
+            if not start <= round(dims.point[dim] / spacing) < stop:
+                dims.set_point(dim, (start + stop - 1) // 2 * spacing)
+
+    def show_largest_slice(self, mask: npt.NDArray[np.uint8]) -> None:
+        """Move to the slice that shows most tumour, unless the present one shows some."""
+        axis = self.slice_axis()
+        if axis is None or not mask.any():
+            return
+        areas = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
+        if not areas[self.slice_index(axis)]:
+            best = int(areas.argmax())
+            box = tuple((best, best + 1) if other == axis else (0, size) for other, size in enumerate(mask.shape))
+            self.bring_into_view((box[0], box[1], box[2]))
+
+    def slice_axis(self) -> int | None:
+        """Return the axis (0 z, 1 y, 2 x) that the slider goes along, None in the 3-D view."""
+        dims = self._viewer.dims
+        hidden = [dim - (dims.ndim - 3) for dim in dims.not_displayed if dim >= dims.ndim - 3]
+        return hidden[0] if hidden else None
+
+    def slice_index(self, axis: int) -> int:
+        """Return the index of the slice that is shown along `axis`."""
+        dims = self._viewer.dims
+        index = round(dims.point[dims.ndim - 3 + axis] / self.case.geometry.spacing[axis])
+        return int(np.clip(index, 0, self.case.shape[axis] - 1))
+
+    def _coarse(self) -> Labels:
+        layer = self.layer("coarse")
+        if layer is None:
+            layer = layers.coarse_layer(np.zeros(self.case.shape, np.uint8), self.case.geometry, self._origin)
+            self._add_below_tumour(layer)
+        return layer
+
+    def _probability(self) -> Any:
+        layer = self.layer("probability")
+        if layer is None:
+            layer = layers.probability_layer(np.zeros(self.case.shape, np.float32), self.case.geometry, self._origin)
+            self._add_below_tumour(layer)
+        return layer
+
+    def _add_below_tumour(self, layer: Layer) -> None:
+        active = self._viewer.layers.selection.active
+        tumour = self.layer("tumour")
+        self._viewer.add_layer(layer)
+        if tumour is not None:
+            self._viewer.layers.move(self._viewer.layers.index(layer), self._viewer.layers.index(tumour))
+            self._viewer.layers.selection.active = active

@@ -1,0 +1,75 @@
+"""The dock "Breast segmentation": Case, Predict, Correct, Learn, Versions, in the order of the work."""
+
+from __future__ import annotations
+
+import napari
+from qtpy.QtCore import QEvent, QSize
+from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_breastseg.widgets._case_section import CaseSection
+from napari_breastseg.widgets._correct_section import CorrectSection
+from napari_breastseg.widgets._desk import Desk
+from napari_breastseg.widgets._learn_section import LearnSection
+from napari_breastseg.widgets._predict_section import PredictSection
+from napari_breastseg.widgets._versions_section import VersionsSection
+
+
+class BreastSegWidget(QWidget):
+    """The whole work on an examination, top to bottom.
+
+    Closing the dock or the window saves what waits, stops what runs, gives the keys back and closes the session.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Given by napari when the dock is opened from its menus.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self.desk = Desk(napari_viewer)
+        self.case = CaseSection(self.desk)
+        self.predict = PredictSection(self.desk)
+        self.correct = CorrectSection(self.desk)
+        self.learn = LearnSection(self.desk, self.predict.device.currentText, self.predict.start)
+        self.versions = VersionsSection(self.desk)
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(6, 4, 6, 4)
+        column.setSpacing(8)
+        for section in (self.case, self.predict, self.correct, self.learn, self.versions):
+            column.addWidget(section)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setMinimumWidth(330)
+        self._docked = False
+        self.destroyed.connect(self.desk.close)
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.desk.close)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Ask for enough room for the five sections."""
+        return QSize(360, 860)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice when napari's dock lets go of this widget, which is what its close button does."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self.shut()
+        return bool(super().event(event))
+
+    def shut(self) -> None:
+        """Leave the viewer and close the session; a second call does nothing."""
+        if not self.desk.closed:
+            self.case.leave()
+            self.correct.leave()
+            self.desk.close()

@@ -1,0 +1,170 @@
+"""The layers of an examination: named for people, in mm, with their provenance in the metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels, Layer
+from napari.types import LayerDataTuple
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_breastseg.case import Case, Geometry
+from napari_breastseg.errors import InputError
+
+TUMOUR_COLOUR = "#E69F00"
+COARSE_COLOUR = "#56B4E9"
+"""Orange and sky blue of the Okabe-Ito palette: told apart with every kind of colour vision."""
+
+CASE, ROLE, GEOMETRY = "breastseg_case", "breastseg_role", "breastseg_geometry"
+
+
+def space(geometry: Geometry, phases: bool = False) -> dict[str, Any]:
+    """Return scale, units and axis labels for a layer on the case's grid.
+
+    Every layer gets units: one layer without them stops napari's conversion of lengths for the whole viewer. The phase axis counts
+    phases, whose times are uneven, so it has no seconds.
+    """
+    lead: tuple[Any, Any, Any] = ((1.0,), ("pixel",), ("phase",)) if phases else ((), (), ())
+    return {
+        "scale": (*lead[0], *geometry.spacing),
+        "units": (*lead[1], "mm", "mm", "mm"),
+        "axis_labels": (*lead[2], "z", "y", "x"),
+    }
+
+
+def case_layers(case: Case) -> list[LayerDataTuple]:
+    """Return the examination as layers: all phases as one 4-D image and, from two phases on, the first subtraction, hidden."""
+    images = np.asarray(case.images, dtype=np.float32)
+    layers: list[LayerDataTuple] = [
+        (
+            images,
+            {
+                "name": case.name,
+                "colormap": "gray",
+                "contrast_limits": limits(images[:, ::4, ::2, ::2], 0.5, 99.8),
+                "metadata": {CASE: case, ROLE: "case", GEOMETRY: case.geometry, "phase_times_s": case.times, **case.metadata},
+                **space(case.geometry, phases=True),
+            },
+            "image",
+        )
+    ]
+    if case.phases > 1:
+        subtraction = images[1] - images[0]
+        layers.append(
+            (
+                subtraction,
+                {
+                    "name": f"{case.name} · subtraction (post 1 − pre)",
+                    "colormap": "gray",
+                    "contrast_limits": (0.0, limits(subtraction[::2, ::2, ::2], 0.5, 99.95)[1]),
+                    "visible": False,
+                    "metadata": {CASE: case, ROLE: "subtraction", GEOMETRY: case.geometry},
+                    **space(case.geometry),
+                },
+                "image",
+            )
+        )
+    return layers
+
+
+def limits(values: npt.NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
+    """Return contrast limits at two percentiles, never empty."""
+    first, last = np.percentile(values, [low, high])
+    return float(first), float(max(last, first + 1e-6))
+
+
+def tumour_layer(mask: npt.NDArray[np.uint8], geometry: Geometry, metadata: dict[str, Any]) -> Labels:
+    """Return the editable layer: prediction with the annotation laid over it, in memory."""
+    return _labels(mask, geometry, "Tumour", "tumour", TUMOUR_COLOUR, metadata, opacity=0.55)
+
+
+def coarse_layer(mask: npt.NDArray[np.uint8], geometry: Geometry, metadata: dict[str, Any]) -> Labels:
+    """Return the half-resolution prediction, for looking at only."""
+    layer = _labels(mask, geometry, "Prediction (coarse)", "coarse", COARSE_COLOUR, metadata, opacity=0.6)
+    layer.editable = False
+    return layer
+
+
+def probability_layer(values: npt.NDArray[np.float32], geometry: Geometry, metadata: dict[str, Any]) -> Image:
+    """Return the probability of tumour, clear where it is zero."""
+    return Image(
+        values,
+        name="Probability",
+        colormap="inferno",
+        blending="additive",
+        opacity=0.6,
+        contrast_limits=(0.0, 1.0),
+        metadata={**metadata, ROLE: "probability", GEOMETRY: geometry},
+        **space(geometry),
+    )
+
+
+def _labels(
+    mask: npt.NDArray[np.uint8], geometry: Geometry, name: str, role: str, colour: str, metadata: dict[str, Any], opacity: float
+) -> Labels:
+    layer = Labels(
+        mask,
+        name=name,
+        opacity=opacity,
+        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: colour}),
+        metadata={**metadata, ROLE: role, GEOMETRY: geometry},
+        **space(geometry),
+    )
+    layer.selected_label = 1
+    return layer
+
+
+def role_of(layer: Layer) -> str | None:
+    """Return what a layer is to this plugin, None if nothing."""
+    role: str | None = layer.metadata.get(ROLE)
+    return role
+
+
+def can_be_case(layer: Layer) -> bool:
+    """Tell whether an image layer can be taken as an examination."""
+    if not isinstance(layer, Image) or layer.rgb or layer.multiscale:
+        return False
+    return role_of(layer) == "case" or (role_of(layer) is None and layer.ndim in (3, 4))
+
+
+def case_of(layer: Layer) -> Case:
+    """Return the examination in an image layer: its own, or one made from an image that another reader opened.
+
+    Such an image is taken as (phase, z, y, x) or (z, y, x) in canonical orientation; its scale and units give the spacing.
+
+    Raises
+    ------
+    InputError
+        If the layer has no three-dimensional image.
+    """
+    known = layer.metadata.get(CASE)
+    if isinstance(known, Case):
+        return known
+    if not can_be_case(layer):
+        raise InputError(f"{layer.name} is no 3-D image with or without phases. Choose another layer, or open a NIfTI file.")
+    data = np.asarray(layer.data, dtype=np.float32)
+    if not np.isfinite(data).all():
+        raise InputError(f"{layer.name} has voxels without a finite value. Repair the image and open it again.")
+    images = data if data.ndim == 4 else data[np.newaxis]
+    spacing = spacing_mm(layer)
+    _, z, y, x = images.shape
+    affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
+    return Case(layer.name, images, Geometry(spacing, affine, (x, y, z)), modality="dce-mri" if len(images) > 1 else "mri")
+
+
+def spacing_mm(layer: Layer) -> tuple[float, float, float]:
+    """Return the voxel size (z, y, x) of a layer in mm; lengths without a unit are taken as mm."""
+    sizes = []
+    for scale, unit in zip(layer.scale[-3:], layer.units[-3:], strict=True):
+        size = abs(float(scale)) * unit
+        sizes.append(float(size.to("mm").magnitude) if size.check("[length]") else abs(float(scale)))
+    return sizes[0], sizes[1], sizes[2]
+
+
+def claim(layer: Layer, case: Case) -> None:
+    """Mark a layer as the image of `case` and give its lengths a unit."""
+    layer.metadata.update({CASE: case, ROLE: "case", GEOMETRY: case.geometry})
+    if any(not (1.0 * unit).check("[length]") for unit in layer.units[-3:]):
+        layer.units = (*layer.units[:-3], "mm", "mm", "mm")

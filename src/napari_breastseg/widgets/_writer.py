@@ -1,0 +1,32 @@
+"""The napari writer for the tumour mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import TUMOUR, Geometry
+from napari_breastseg.errors import InputError
+from napari_breastseg.io import write_mask
+
+
+def write_tumour(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
+    """Write a labels layer as a NIfTI mask with the affine, axes and shape of the file that its examination came from.
+
+    Raises
+    ------
+    InputError
+        If the layer does not belong to an examination of this plugin, or has another shape than it.
+    """
+    geometry = attributes.get("metadata", {}).get("breastseg_geometry")
+    if not isinstance(geometry, Geometry):
+        raise InputError(
+            "This layer belongs to no breast examination, so its original grid is not known. "
+            "Save the layer 'Tumour' of the Breast segmentation dock, or save this one in another format."
+        )
+    mask = (np.asarray(data) == TUMOUR).astype(np.uint8)
+    write_mask(mask, geometry, Path(path))
+    return [path]
