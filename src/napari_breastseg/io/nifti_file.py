@@ -31,6 +31,9 @@ SUFFIXES = (".nii", ".nii.gz")
 _MAGIC = {348: (nib.Nifti1Image, 344, b"n+1\0"), 540: (nib.Nifti2Image, 4, b"n+2\0")}
 """Header size, which both versions of the format begin with, to class, place and value of the magic string."""
 
+_UNIT_UNKNOWN, _UNIT_MM, _OTHER_UNITS = 0, 2, {1: "metres", 3: "micrometres"}
+"""Codes of the header's unit of length."""
+
 
 def is_nifti_name(path: Path) -> bool:
     """Tell whether a file's name says NIfTI; hidden files (such as macOS's ``._`` companions) do not count."""
@@ -128,9 +131,9 @@ def _check_spacing(path: Path, raw: Any) -> None:
 
 def _check_meaning(path: Path, image: Any) -> None:
     """Refuse lengths and values that would be taken for something else."""
-    unit = image.header.get_xyzt_units()[0]
-    if unit not in ("mm", "unknown"):
-        raise InputError(f"{path} gives lengths in {unit}. Convert it to millimetres.")
+    unit = int(image.header["xyzt_units"]) & 7
+    if unit not in (_UNIT_UNKNOWN, _UNIT_MM):
+        raise InputError(f"{path} gives lengths in {_OTHER_UNITS.get(unit, 'a unit that is not known')}. Convert it to millimetres.")
     if image.get_data_dtype().kind not in "iuf":
         raise InputError(f"{path} holds {image.get_data_dtype()} values. Give one grey value for each voxel.")
     axes = _spatial(len(image.shape))
