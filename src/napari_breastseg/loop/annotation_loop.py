@@ -1,0 +1,209 @@
+"""Predict, learn from corrections, adopt what is better: the loop that a person and the simulated annotator go round."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_breastseg.case import Case, Prediction
+from napari_breastseg.compute import in_child
+from napari_breastseg.errors import InputError, SessionError
+from napari_breastseg.inference import predict
+from napari_breastseg.loop.sides import Corrected, Sides
+from napari_breastseg.methods.model import load_model
+from napari_breastseg.progress import Job
+from napari_breastseg.session import Session
+from napari_breastseg.training.corrections import Correction
+from napari_breastseg.training.from_corrections import LearnConfig
+
+LEARNER = "napari_breastseg.training.from_corrections:learn"
+WORK = "work"
+FEWEST_STROKES, FEWEST_VOXELS = 2, 50
+"""What must be corrected before learning starts."""
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """What came of a learning round.
+
+    Parameters
+    ----------
+    number : int
+        The round's number in the session.
+    adopted : bool
+        Whether the candidate is the current model now.
+    reasons : tuple of str
+        Why, for people.
+    figures : mapping
+        The gate's numbers.
+    model : str
+        sha256 of the candidate, adopted or not.
+    seconds : float
+    """
+
+    number: int
+    adopted: bool
+    reasons: tuple[str, ...]
+    figures: Mapping[str, Any]
+    model: str
+    seconds: float
+
+
+class AnnotationLoop:
+    """The loop on one session that is open for writing.
+
+    Parameters
+    ----------
+    session : Session
+    model : str or Path
+        Starter model by name, or weights by path: what the session begins with if it has no current model yet.
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+
+    Raises
+    ------
+    ModelError
+        If the session has no model yet and `model` cannot be loaded.
+    """
+
+    def __init__(self, session: Session, model: str | Path = "hcma-unet", device: str = "auto") -> None:
+        self.session = session
+        self.device = device
+        self._sides = Sides(session)
+        if session.current_model is None:
+            self.use(model)
+
+    def use(self, model: str | Path) -> str:
+        """Make a starter model (by name) or other weights (by path) the session's current model and return its sha256."""
+        chosen = load_model(model)
+        sha = self.session.add_model(chosen.path, chosen.card)
+        self.session.use_model(sha)
+        return sha
+
+    def predict(self, case_id: str) -> Job[Prediction]:
+        """Predict a case with the current model and store the prediction; a cancelled one is not stored.
+
+        Yields previews as the payload of its progress, see :func:`napari_breastseg.inference.predict`.
+
+        Raises
+        ------
+        InputError
+            If the case is unknown or lacks what the model needs.
+        ModelError
+            If the model's file is damaged.
+        ComputeError
+            If the device is missing or memory does not suffice.
+        SessionError
+            If the prediction cannot be stored.
+        """
+        case = self.session.case(case_id)
+        model = load_model(self.session.model_path(self._current()))
+        prediction = yield from predict(case, model, device=self.device)
+        self.session.add_prediction(case_id, prediction)
+        return prediction
+
+    def learn(self, config: LearnConfig | None = None) -> Job[RoundOutcome]:
+        """Learn from all corrections of the session in a child process and adopt the candidate if the gate lets it pass.
+
+        The candidate is kept in either case. If the job is cancelled or fails, the session stays as it was.
+
+        Raises
+        ------
+        InputError
+            If too little is corrected.
+        ComputeError
+            If the child process fails, or is killed for lack of memory.
+        SessionError
+            If the round cannot be stored.
+        """
+        corrected = [found for found in map(self._sides.corrected, self.session.cases) if found is not None]
+        check_enough(corrected)
+        parent = self._current()
+        with self._work_folder() as folder:
+            kwargs = {
+                "model": self.session.model_path(parent),
+                "base": self.session.model_path(self._base(parent)),
+                "corrections": [self._on_disk(one, folder) for one in corrected],
+                "config": config or LearnConfig(seed=len(self.session.rounds())),
+                "folder": folder,
+                "device": self.device,
+            }
+            result = yield from in_child(LEARNER, kwargs, name="learning")
+            decision = result.decision
+            candidate = self.session.add_model(result.weights, load_model(result.weights).card)
+            seqs = {one.case_id: one.seq for one in corrected}
+            number = self.session.add_round(list(seqs), parent, candidate, decision.adopted, decision.reasons, dict(decision.figures), seqs)
+        return RoundOutcome(number, decision.adopted, tuple(decision.reasons), decision.figures, candidate, result.seconds)
+
+    def _current(self) -> str:
+        sha = self.session.current_model
+        if sha is None:
+            raise SessionError("The session has no current model. Choose one under Versions.")
+        return sha
+
+    def _base(self, sha: str) -> str:
+        """Return the model with which the lineage of `sha` began in this session."""
+        parents = {row.sha: row.parent for row in self.session.models()}
+        parent = parents.get(sha)
+        while parent in parents:
+            sha, parent = parent, parents[parent]
+        return sha
+
+    def _rounds_ago(self, one: Corrected) -> int:
+        """Count the rounds that have already learned from these very corrections."""
+        return sum(row.seqs.get(one.case_id) == one.seq for row in self.session.rounds())
+
+    def _on_disk(self, one: Corrected, folder: Path) -> Correction:
+        case = self.session.case(one.case_id)
+        images, learn, held_out = (folder / f"{one.case_id}-{what}.npy" for what in ("images", "learn", "held-out"))
+        _write_images(case, images)
+        np.save(learn, one.learn, allow_pickle=False)
+        np.save(held_out, one.held_out, allow_pickle=False)
+        return Correction(case.name, images, case.geometry, learn, held_out, self._rounds_ago(one))
+
+    @contextmanager
+    def _work_folder(self) -> Iterator[Path]:
+        """A folder in the session for the child process; it, and what a killed process left behind, is removed."""
+        if self.session.read_only:
+            raise SessionError(f"The session {self.session.path} is open for reading only. Close it elsewhere, then open it again.")
+        work = self.session.path / WORK
+        shutil.rmtree(work, ignore_errors=True)
+        try:
+            work.mkdir()
+            yield Path(tempfile.mkdtemp(dir=work, prefix="round-"))
+        except OSError as error:
+            raise SessionError(
+                f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again."
+            ) from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def check_enough(corrected: Sequence[Corrected]) -> None:
+    """Refuse to learn from next to nothing.
+
+    Raises
+    ------
+    InputError
+        If fewer than :data:`FEWEST_STROKES` strokes or :data:`FEWEST_VOXELS` voxels are corrected on the training side.
+    """
+    strokes, voxels = sum(one.strokes for one in corrected), sum(one.voxels for one in corrected)
+    if strokes < FEWEST_STROKES or voxels < FEWEST_VOXELS:
+        raise InputError(
+            f"There is too little to learn from: {strokes} stroke(s), {voxels} voxels (one stroke in five is kept back as a test). "
+            "Paint missing tumour or erase what is none, in two slices or more, then learn again."
+        )
+
+
+def _write_images(case: Case, path: Path) -> None:
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(case.phases, *case.shape))
+    for index in range(case.phases):
+        array[index] = case.phase(index)
+    array.flush()

@@ -1,0 +1,101 @@
+"""Which corrected voxels train and which are held out for the gate: fixed once for every stroke, never drawn again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import TUMOUR, UNDECIDED, slices
+from napari_breastseg.session import Session
+
+Labels = npt.NDArray[np.uint8]
+
+ALWAYS_TRAINED = 2
+"""The first strokes of a case train in any case, so that there is something to learn from before anything is kept back."""
+DONE_MARGIN = 10.0
+"""In a case that is done, the shown mask counts as annotated within this distance (mm) of tumour or of a correction."""
+_NONE, _TRAIN, _HELD_OUT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """The corrections of one case, at the seq of its annotation.
+
+    Parameters
+    ----------
+    case_id : str
+    seq : int
+    learn, held_out : ndarray, shape (z, y, x), uint8
+        Corrections to train on, and corrections kept for the gate: 0, 1, or 255 elsewhere. No voxel is in both.
+    strokes : int
+        Edits that are on the training side.
+    """
+
+    case_id: str
+    seq: int
+    learn: Labels
+    held_out: Labels
+    strokes: int
+
+    @property
+    def voxels(self) -> int:
+        """Corrected voxels to train on."""
+        return int(np.count_nonzero(self.learn != UNDECIDED))
+
+
+class Sides:
+    """The side of every corrected voxel of a session's cases.
+
+    A voxel belongs to the first edit that decided it, for ever, whatever is painted over it later; its value is the current one. The edit's
+    side follows from its seq by the session's split. Since edits are only ever appended, no later edit moves a voxel to the other side.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: dict[str, tuple[int, Labels]] = {}
+
+    def corrected(self, case_id: str) -> Corrected | None:
+        """Return the corrections of a case as they stand, or None if it has none."""
+        seq = self._session.seq(case_id)
+        done = self._done(case_id)
+        if seq == 0 and not done:
+            return None
+        sides, strokes = self._sides(case_id, seq)
+        labels = self._session.annotation(case_id, seq)
+        held_out = np.where(sides == _HELD_OUT, labels, UNDECIDED)
+        if done:
+            labels = self._dense(case_id, labels)
+        learn = np.where(sides == _HELD_OUT, UNDECIDED, labels)
+        if (learn == UNDECIDED).all() and (held_out == UNDECIDED).all():
+            return None
+        return Corrected(case_id, seq, learn, held_out, strokes)
+
+    def _sides(self, case_id: str, seq: int) -> tuple[Labels, int]:
+        edits = self._session.edits(case_id)[:seq]
+        known, sides = self._known.get(case_id, (0, np.full(self._session.case(case_id).shape, _NONE, np.uint8)))
+        strokes = [edit for edit in edits if edit.undoes is None]
+        trained = {e.seq for i, e in enumerate(strokes) if i < ALWAYS_TRAINED or self._session.split(case_id, str(e.seq)) == "train"}
+        for edit in strokes:
+            if edit.seq > known:
+                decided = self._session.annotation(case_id, edit.seq)[slices(edit.box)] != UNDECIDED
+                part = sides[slices(edit.box)]
+                part[decided & (part == _NONE)] = _TRAIN if edit.seq in trained else _HELD_OUT
+        self._known[case_id] = (seq, sides)
+        return sides, len(trained)
+
+    def _done(self, case_id: str) -> bool:
+        values = [mark.value for mark in self._session.marks(case_id) if mark.what == "case-done"]
+        return bool(values and values[-1])
+
+    def _dense(self, case_id: str, labels: Labels) -> Labels:
+        """Return the shown mask near tumour and corrections, for a case of which the person said that it is right."""
+        from scipy import ndimage
+
+        mask = self._session.mask(case_id)
+        spacing = self._session.case(case_id).geometry.spacing
+        near = (mask == TUMOUR) | (labels != UNDECIDED)
+        distance = ndimage.distance_transform_edt(~near, sampling=spacing)
+        dense: Labels = np.where(distance <= DONE_MARGIN, mask, labels).astype(np.uint8)
+        return dense

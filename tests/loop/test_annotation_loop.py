@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_breastseg.case import Case, Prediction
+from napari_breastseg.errors import ComputeError, InputError, ModelError, SessionError
+from napari_breastseg.loop import AnnotationLoop, annotation_loop
+from napari_breastseg.methods.model import Model
+from napari_breastseg.progress import Job, Progress, run
+from napari_breastseg.session import Session
+
+Paint = Callable[..., int]
+Learner = Callable[[str], None]
+
+
+def fake_predict(case: Case, model: Model, device: str) -> Job[Prediction]:
+    yield Progress(0, 2, "predicting")
+    probability = np.zeros(case.shape, np.float32)
+    probability[2:4, 2:6, 2:6] = 0.9
+    mask = (probability > 0.5).astype(np.uint8)
+    yield Progress(1, 2, "predicting")
+    return Prediction(model.sha, probability, mask, mask, details={"device": device})
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(annotation_loop, "predict", fake_predict)
+
+
+@pytest.fixture
+def loop(session: Session, weights: Path) -> AnnotationLoop:
+    return AnnotationLoop(session, weights)
+
+
+@pytest.fixture
+def corrected(paint: Paint) -> None:
+    paint(((2, 3), (2, 9), (2, 9)))
+    paint(((5, 6), (2, 9), (2, 9)), value=0)
+
+
+def state(session: Session) -> object:
+    return session.current_model, session.models(), session.rounds(), sorted(p.name for p in session.path.iterdir() if p.is_dir())
+
+
+def test_the_session_begins_with_the_given_model(session: Session, loop: AnnotationLoop, weights: Path) -> None:
+    assert session.current_model == weights.stem
+    assert AnnotationLoop(session, "no such model").session.current_model == weights.stem
+
+
+def test_an_unknown_model_leaves_the_session_empty(session: Session) -> None:
+    with pytest.raises(ModelError):
+        AnnotationLoop(session, "no such model")
+    assert session.models() == [] and session.current_model is None
+
+
+def test_a_prediction_is_stored_with_the_model_that_made_it(session: Session, case_id: str, loop: AnnotationLoop) -> None:
+    prediction = run(loop.predict(case_id))
+    stored = session.prediction(case_id)
+    assert stored is not None and stored.model == session.current_model
+    np.testing.assert_array_equal(stored.refined, prediction.refined)
+
+
+def test_a_cancelled_prediction_is_not_stored(session: Session, case_id: str, loop: AnnotationLoop) -> None:
+    job = loop.predict(case_id)
+    next(job)
+    job.close()
+    assert session.predictions(case_id) == []
+
+
+@pytest.mark.usefixtures("corrected")
+def test_an_adopted_candidate_becomes_current(session: Session, case_id: str, loop: AnnotationLoop, learner: Learner) -> None:
+    learner("adopt")
+    parent = session.current_model
+    seen: list[Progress] = []
+    outcome = run(loop.learn(), seen.append)
+    assert outcome.adopted and outcome.reasons == ("a reason",)
+    assert session.current_model == outcome.model != parent
+    (row,) = session.rounds()
+    assert (row.id, row.parent, row.candidate, row.adopted, row.seqs) == (outcome.number, parent, outcome.model, True, {case_id: 2})
+    assert next(m for m in session.models() if m.sha == outcome.model).parent == parent
+    assert "learning" in {p.message for p in seen}
+    assert outcome.figures["seen"]["tiny"] == {"images": [3, 12, 16, 20], "learn": [49, 49], "held_out": [0, 0], "rounds_ago": 0}
+    assert not (session.path / annotation_loop.WORK).exists()
+
+
+@pytest.mark.usefixtures("corrected")
+def test_a_refused_candidate_is_kept_but_not_used(session: Session, case_id: str, loop: AnnotationLoop, learner: Learner) -> None:
+    learner("refuse")
+    parent = session.current_model
+    outcome = run(loop.learn())
+    assert not outcome.adopted and session.current_model == parent
+    assert outcome.model in {m.sha for m in session.models()}
+    session.use_model(outcome.model)
+    assert session.current_model == outcome.model
+
+
+@pytest.mark.usefixtures("corrected")
+def test_corrections_age(loop: AnnotationLoop, learner: Learner, paint: Paint) -> None:
+    learner("adopt")
+    ages = [run(loop.learn()).figures["seen"]["tiny"]["rounds_ago"] for _ in range(3)]
+    paint(((8, 9), (2, 9), (2, 9)))
+    ages.append(run(loop.learn()).figures["seen"]["tiny"]["rounds_ago"])
+    assert ages == [0, 1, 2, 0]
+
+
+@pytest.mark.usefixtures("corrected")
+def test_the_base_is_the_first_model_of_the_lineage(session: Session, loop: AnnotationLoop, learner: Learner, weights: Path) -> None:
+    learner("adopt")
+    for _ in range(2):
+        run(loop.learn())
+    assert session.current_model is not None
+    assert loop._base(session.current_model) == weights.stem
+
+
+@pytest.mark.usefixtures("corrected")
+def test_a_killed_learner_leaves_the_session_as_it_was(session: Session, case_id: str, loop: AnnotationLoop, learner: Learner) -> None:
+    learner("killed")
+    before, annotation = state(session), session.annotation(case_id)
+    with pytest.raises(ComputeError, match="lack of memory"):
+        run(loop.learn())
+    assert state(session) == before and session.verify() == []
+    np.testing.assert_array_equal(session.annotation(case_id), annotation)
+
+
+@pytest.mark.usefixtures("corrected")
+def test_a_cancelled_learn_leaves_the_session_as_it_was(session: Session, loop: AnnotationLoop, learner: Learner) -> None:
+    learner("endless")
+    before = state(session)
+    job = loop.learn()
+    while next(job).message != "learning":
+        pass
+    job.close()
+    assert state(session) == before
+
+
+def test_too_little_to_learn_from(loop: AnnotationLoop, paint: Paint) -> None:
+    with pytest.raises(InputError, match="too little to learn from: 0 stroke"):
+        run(loop.learn())
+    paint(((2, 3), (2, 4), (2, 4)))
+    with pytest.raises(InputError, match="Paint missing tumour"):
+        run(loop.learn())
+
+
+def test_a_session_that_is_only_read_does_not_learn(session: Session, case_id: str, loop: AnnotationLoop, paint: Paint) -> None:
+    paint(((2, 3), (2, 9), (2, 9)))
+    paint(((5, 6), (2, 9), (2, 9)), value=0)
+    with Session.open(session.path, read_only=True) as reader, pytest.raises(SessionError, match="reading only"):
+        run(AnnotationLoop(reader).learn())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from napari_breastseg.case import UNDECIDED, Box, Prediction
+from napari_breastseg.loop.sides import Sides
+from napari_breastseg.session import Session
+
+Paint = Callable[..., int]
+
+
+def box(z: int, y: int = 2, width: int = 4) -> Box:
+    return (z, z + 1), (y, y + width), (2, 2 + width)
+
+
+@pytest.fixture
+def held_out(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Seqs that the split holds out."""
+    kept: set[str] = set()
+    monkeypatch.setattr(Session, "split", lambda self, case_id, key: "held-out" if key in kept else "train")
+    return kept
+
+
+def test_nothing_corrected(session: Session, case_id: str) -> None:
+    assert Sides(session).corrected(case_id) is None
+
+
+def test_a_held_out_stroke_never_trains(session: Session, case_id: str, paint: Paint, held_out: set[str]) -> None:
+    for z in range(5):
+        paint(box(z), value=z % 2)
+    held_out.add("4")
+    found = Sides(session).corrected(case_id)
+    assert found is not None and found.seq == 5 and found.strokes == 4
+    assert (found.held_out[3] != UNDECIDED).sum() == 16 and (found.learn[3] == UNDECIDED).all()
+    assert (found.learn[:5] != UNDECIDED).sum() == 64 == found.voxels
+    assert not ((found.learn != UNDECIDED) & (found.held_out != UNDECIDED)).any()
+
+
+def test_the_first_strokes_always_train(session: Session, case_id: str, paint: Paint, held_out: set[str]) -> None:
+    held_out.update({"1", "2", "3"})
+    for z in range(3):
+        paint(box(z))
+    found = Sides(session).corrected(case_id)
+    assert found is not None and found.strokes == 2
+    assert (found.learn[2] == UNDECIDED).all() and (found.held_out[2] != UNDECIDED).any()
+
+
+def test_painting_over_changes_the_value_but_not_the_side(session: Session, case_id: str, paint: Paint, held_out: set[str]) -> None:
+    held_out.add("3")
+    for z in range(3):
+        paint(box(z))
+    paint(box(2, width=8), value=0)
+    found = Sides(session).corrected(case_id)
+    assert found is not None
+    assert (found.held_out[2] == 0).sum() == 16
+    assert (found.learn[2] == 0).sum() == 64 - 16
+
+
+def test_sides_do_not_depend_on_when_they_are_asked_for(session: Session, case_id: str, paint: Paint, held_out: set[str]) -> None:
+    held_out.add("3")
+    step_by_step = Sides(session)
+    for z in (0, 1, 2, 2, 3):
+        paint(box(z, y=z + 1), value=z % 2)
+        step_by_step.corrected(case_id)
+    session.undo(case_id)
+    now, anew = step_by_step.corrected(case_id), Sides(session).corrected(case_id)
+    assert now is not None and anew is not None
+    np.testing.assert_array_equal(now.learn, anew.learn)
+    np.testing.assert_array_equal(now.held_out, anew.held_out)
+
+
+def test_what_was_undone_does_not_train(session: Session, case_id: str, paint: Paint) -> None:
+    paint(box(0))
+    session.undo(case_id)
+    assert Sides(session).corrected(case_id) is None
+
+
+def test_a_case_that_is_done_trains_on_the_shown_mask_near_the_tumour(
+    session: Session, case_id: str, paint: Paint, held_out: set[str]
+) -> None:
+    shape = session.case(case_id).shape
+    mask = np.zeros(shape, np.uint8)
+    mask[4:6, 4:8, 4:8] = 1
+    session.add_prediction(case_id, Prediction("0" * 64, mask.astype(np.float32), mask, mask))
+    session.mark(case_id, "case-done", True)
+    found = Sides(session).corrected(case_id)
+    assert found is not None
+    assert (found.learn[mask == 1] == 1).all() and (found.learn == 0).any() and (found.learn == UNDECIDED).any()
+    held_out.add("3")
+    for z in (4, 5, 9):
+        paint(box(z), value=0)
+    found = Sides(session).corrected(case_id)
+    assert found is not None and (found.learn[9, 2:6, 2:6] == UNDECIDED).all()
+    session.mark(case_id, "case-done", False)
+    found = Sides(session).corrected(case_id)
+    assert found is not None and found.voxels == 32
