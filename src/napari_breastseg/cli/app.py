@@ -1,0 +1,233 @@
+"""The commands; each parses its arguments, calls the public API and reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from napari_breastseg.cli.report import Debug, Json, report
+
+app = typer.Typer(
+    name="napari-breastseg",
+    help="Breast tumour segmentation that learns from your corrections on your own computer. Research only, not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+SessionFolder = Annotated[Path, typer.Option("--session", help="Folder of the session.")]
+ModelName = Annotated[str, typer.Option("--model", help="Starter model by name, or a .safetensors file with its card.")]
+
+
+def main() -> None:
+    """Run the command line; exit code 0 done, 1 refused or failed, 2 wrong usage."""
+    app()
+
+
+@app.command()
+def info(as_json: Json = False, debug: Debug = False) -> None:
+    """Show versions, devices, scan back ends and threads."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.facts import installation
+
+        facts = installation()
+        table = Table("what", "value", box=None)
+        for key, value in facts.items():
+            lines = [f"{name}: {text}" for name, text in value.items()] if isinstance(value, dict) else [str(value)]
+            table.add_row(key, "\n".join(lines))
+        speaker.answer(facts, table)
+
+
+@app.command()
+def methods(as_json: Json = False, debug: Debug = False) -> None:
+    """List every preset with its parameters, inputs and published figures."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.facts import preset_facts
+
+        rows = preset_facts()
+        table = Table("preset", "parameters", "channels", "patch", "spacing mm", "about", box=None)
+        for row in rows:
+            grid = ("x".join(map(str, row[key])) for key in ("patch", "spacing_mm"))
+            table.add_row(row["name"], f"{row['parameters']:,}", str(row["channels"]), *grid, row["about"])
+        speaker.answer({"methods": rows}, table)
+
+
+@app.command()
+def models(
+    session: Annotated[Path | None, typer.Option(help="Folder of a session; without it the starter models are listed.")] = None,
+    use: Annotated[str | None, typer.Option(help="Make this version of the session current: the first digits of its sha256.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the starter models, or the versions of a session; make any version current."""
+    if use is not None and session is None:
+        raise typer.BadParameter("--use needs --session.")
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.versions import session_models, starter_facts, use_version
+
+        if session is None:
+            rows, current = starter_facts(), None
+        else:
+            if use is not None:
+                use_version(session, use)
+            rows, current = session_models(session)
+        table = Table("model", "preset", "parent", "adopted", "trained on", box=None)
+        for row in rows:
+            mark = "* " if row["sha256"] == current else ""
+            table.add_row(mark + row["sha256"][:12], row["preset"], (row["parent"] or "")[:12], str(row["adopted"]), row["trained_on"])
+        speaker.answer({"models": rows, "current": current}, table)
+
+
+@app.command()
+def predict(
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI file, or folder with one file per phase.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid.")] = None,
+    model: Annotated[str | None, typer.Option(help="Starter model or .safetensors file; default: the session's, else hcma-unet.")] = None,
+    device: Device = "auto",
+    times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
+    session: Annotated[Path | None, typer.Option(help="Session to keep the case and its prediction in; made if there is none.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Segment the tumour in one examination."""
+    if out is None and session is None:
+        raise typer.BadParameter("Give --out, --session, or both.")
+    seconds = _numbers(times)
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.work import predict_file
+
+        answer = predict_file(speaker, image, out, model, device, seconds, session)
+        speaker.answer(answer, f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}" + (f", mask in {out}" if out else ""))
+
+
+@app.command()
+def learn(
+    session: SessionFolder,
+    correction: Annotated[
+        list[str] | None, typer.Option(help="CASE=MASK.nii.gz: a completely corrected mask of a case of the session; may be repeated.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; more take longer.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Learn from the corrections of a session; the new version is adopted only if it is no worse."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.work import learn_session
+
+        answer = learn_session(speaker, session, correction or [], steps, device)
+        verdict = "Adopted" if answer["adopted"] else "Not adopted"
+        speaker.answer(answer, f"{verdict}: {'; '.join(answer['reasons'])}")
+
+
+@app.command()
+def simulate(
+    case: Annotated[Path, typer.Option(help="NIfTI file, or folder with one file per phase.")],
+    reference: Annotated[Path, typer.Option(help="Mask of the tumour on the same grid.")],
+    model: ModelName = "hcma-unet",
+    rounds: Annotated[int, typer.Option(min=0)] = 3,
+    seed: Annotated[int, typer.Option(help="Of the robot.")] = 0,
+    device: Device = "auto",
+    session: Annotated[Path | None, typer.Option(help="A new folder to keep the session in.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Let a robot correct the worst slices, learn, and predict again; report the Dice of the model's own predictions."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.tables import rounds_table
+        from napari_breastseg.cli.work import simulate_files
+
+        answer = simulate_files(speaker, case, reference, model, rounds, seed, device, session)
+        speaker.answer(answer, rounds_table(answer["rounds"]))
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="Preset, such as hcma-unet or hcma-unet/paper.")],
+    out: Annotated[Path, typer.Option(help="Folder for the state, and for the model at the end.")],
+    phantoms: Annotated[int, typer.Option(min=0, help="Synthetic examinations to train on.")] = 100,
+    data: Annotated[Path | None, typer.Option(help="Folder with one folder per case: its phases and a *mask* or *tumour* file.")] = None,
+    steps: Annotated[int, typer.Option(min=1)] = 2000,
+    batch: Annotated[int, typer.Option(min=1)] = 2,
+    patch: Annotated[int, typer.Option(min=16, help="Edge of the training patch in voxels.")] = 64,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
+    start: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    seed: Annotated[int, typer.Option()] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a model on phantoms, on folders of cases, or on both."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.train import train_model
+
+        settings = {
+            "phantoms": phantoms, "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seed": seed,
+        }  # fmt: skip
+        answer = train_model(speaker, method, out, data, start, resume, device, settings)
+        speaker.answer(answer, f"The model is in {answer['model']}")
+
+
+@app.command()
+def export(
+    session: SessionFolder,
+    case: Annotated[str, typer.Option(help="The case: its id in the session, or the beginning of it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the mask and its provenance.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a case's mask on its original grid, and where it comes from."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.versions import find_case
+        from napari_breastseg.session import Session
+
+        with Session.open(session, read_only=True) as opened:
+            mask = opened.export(find_case(opened, case), out)
+        speaker.answer({"mask": str(mask), "provenance": str(mask.parent / "provenance.json")}, f"Mask in {mask}")
+
+
+@app.command()
+def verify(session: SessionFolder, as_json: Json = False, debug: Debug = False) -> None:
+    """Check every row and file of a session; exit code 1 if anything is wrong."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.session import Session
+
+        with Session.open(session, read_only=True) as opened:
+            problems = opened.verify()
+        speaker.answer({"problems": problems}, *(problems or ["All is well."]))
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the session and the picture.")] = Path("demo-session"),
+    rounds: Annotated[int, typer.Option(min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Of the synthetic examination and the robot.")] = 7,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Go the whole way on a synthetic examination: predict, correct, learn, predict again; keep the session and a picture."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.demo import run_demo
+        from napari_breastseg.cli.tables import rounds_table
+
+        answer = run_demo(speaker, out, rounds, seed, device)
+        where = f"Session: {answer['session']}\nPicture: {answer['picture']}"
+        speaker.answer(answer, rounds_table(answer["rounds"]), where)
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no list of seconds such as 0,120,240.") from error

@@ -1,0 +1,108 @@
+"""How every command speaks: the answer on standard output, everything else on standard error, failures in one sentence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from napari_breastseg.errors import BreastSegError
+from napari_breastseg.progress import Job, Progress, run
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, everything else on standard error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="On failure print the traceback.")]
+
+
+class Report:
+    """Collects a command's answer and shows its progress.
+
+    Parameters
+    ----------
+    as_json : bool
+        Print the answer as JSON instead of as text and tables.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._console = Console(stderr=True)
+        self._data: dict[str, Any] | None = None
+        self._shown: tuple[RenderableType, ...] = ()
+
+    def answer(self, data: dict[str, Any], *shown: RenderableType) -> None:
+        """Set the answer: `data` is JSON-ready, `shown` is the same for people."""
+        self._data, self._shown = data, shown
+
+    def say(self, text: str) -> None:
+        """Tell the person something on standard error."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def run(self, job: Job[T]) -> T:
+        """Run a job with a progress bar on standard error; on a terminal only, so that logs stay short."""
+        if not self._console.is_terminal:
+            return run(job)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+        with Bar(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task("", total=None)
+
+            def draw(progress: Progress) -> None:
+                bar.update(task, description=progress.message, completed=progress.step, total=progress.total)
+
+            return run(job, draw)
+
+    def print_answer(self) -> None:
+        """Print the answer on standard output."""
+        if self._as_json:
+            print(json.dumps(self._data if self._data is not None else {}))
+        else:
+            console = Console()
+            for part in self._shown:
+                console.print(part, highlight=False)
+
+
+@contextmanager
+def report(as_json: bool, debug: bool) -> Iterator[Report]:
+    """Run a command's body, then print its answer; a failure becomes one sentence and exit code 1.
+
+    Whatever a library prints while the body runs goes to standard error.
+    """
+    speaker = Report(as_json)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield speaker
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        if isinstance(error, SystemExit | GeneratorExit) or debug:
+            raise
+        text = in_a_sentence(error)
+        speaker.say(text)
+        if as_json:
+            print(json.dumps({"error": text}))
+        raise typer.Exit(1) from None
+    speaker.print_answer()
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """Say what went wrong, and what to do, in words for people."""
+    if isinstance(error, BreastSegError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped. What was saved before stays as it was; run the command again to go on."
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Close other programs, or take a smaller image, and try again."
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return f"The system refused to read or write{place}: {error.strerror or error}. Check the path, its permissions and the free space."
+    kind = type(error).__name__
+    return (
+        f"Something went wrong that should not have ({kind}: {' '.join(str(error).split())}). Run again with --debug and report the output."
+    )

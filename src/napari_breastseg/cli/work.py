@@ -1,0 +1,132 @@
+"""The commands that predict, learn and simulate, without their options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_breastseg.case import TUMOUR, Case, Prediction
+from napari_breastseg.cli.report import Report
+from napari_breastseg.cli.versions import find_case
+from napari_breastseg.errors import InputError
+from napari_breastseg.io import read_case, read_mask, require_foreground, write_mask
+from napari_breastseg.session import Edit, Session
+
+DEFAULT_MODEL = "hcma-unet"
+
+
+def predict_file(
+    speaker: Report, image: Path, out: Path | None, model: str | None, device: str, times: Sequence[float] | None, folder: Path | None
+) -> dict[str, Any]:
+    """Predict one examination, write its mask to `out` and keep it in the session `folder`, whichever is given."""
+    from napari_breastseg.inference import predict
+    from napari_breastseg.methods.model import load_model
+
+    case = read_case(image, times)
+    if folder is None:
+        prediction = speaker.run(predict(case, load_model(model or DEFAULT_MODEL), device=device))
+        mask, case_id = prediction.refined, None
+    else:
+        prediction, mask, case_id = _in_session(speaker, case, folder, model, device)
+    if out is not None:
+        write_mask(mask, case.geometry, out)
+    voxels = int(np.count_nonzero(mask == TUMOUR))
+    return {
+        "case": case.name,
+        "case_id": case_id,
+        "mask": None if out is None else str(out),
+        "session": None if folder is None else str(folder),
+        "model": prediction.model,
+        "tumour_voxels": voxels,
+        "tumour_ml": round(voxels * case.geometry.voxel_ml, 3),
+        **prediction.details,
+    }
+
+
+def _in_session(speaker: Report, case: Case, folder: Path, model: str | None, device: str) -> tuple[Prediction, Any, str]:
+    """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction."""
+    from napari_breastseg.loop import AnnotationLoop
+
+    refuse_early(case, model or DEFAULT_MODEL)
+    new = not folder.exists() or not any(folder.iterdir())
+    opened: AbstractContextManager[Session] = Session.create(folder) if new else Session.open(folder)
+    with opened as session:
+        loop = AnnotationLoop(session, model or DEFAULT_MODEL, device)
+        if model is not None:
+            loop.use(model)
+        case_id = session.add_case(case)
+        prediction = speaker.run(loop.predict(case_id))
+        return prediction, session.mask(case_id), case_id
+
+
+def refuse_early(case: Case, model: str) -> None:
+    """Refuse an unknown model, or a case that lacks what it needs, before a session is made."""
+    from napari_breastseg.methods.model import load_model
+
+    load_model(model).preset.inputs(case)
+
+
+def learn_session(speaker: Report, folder: Path, corrections: Sequence[str], steps: int | None, device: str) -> dict[str, Any]:
+    """Record completely corrected masks, if any are given, and go one learning round."""
+    from napari_breastseg.loop import AnnotationLoop
+    from napari_breastseg.training.from_corrections import LearnConfig
+
+    with Session.open(folder) as session:
+        masks = [_correction(session, text) for text in corrections]
+        for case_id, mask in masks:
+            record_mask(session, case_id, mask)
+        config = None if steps is None else LearnConfig(steps=steps, seed=len(session.rounds()))
+        outcome = speaker.run(AnnotationLoop(session, device=device).learn(config))
+    return {
+        "session": str(folder),
+        "round": outcome.number,
+        "adopted": outcome.adopted,
+        "reasons": list(outcome.reasons),
+        "model": outcome.model,
+        "figures": dict(outcome.figures),
+        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def _correction(session: Session, text: str) -> tuple[str, Any]:
+    name, equals, path = text.partition("=")
+    if not equals or not path:
+        raise InputError(f"{text!r} is no correction. Write it as CASE=MASK.nii.gz.")
+    case_id = find_case(session, name)
+    return case_id, read_mask(Path(path), session.case(case_id))
+
+
+def record_mask(session: Session, case_id: str, mask: Any) -> int:
+    """Record where a completely corrected mask differs from the shown one, an edit for each region, and mark the case as done.
+
+    Returns
+    -------
+    int
+        Regions that differed.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask != session.mask(case_id), np.ones((3, 3, 3)))
+    for number, found in enumerate(ndimage.find_objects(labels), 1):
+        z, y, x = ((int(part.start), int(part.stop)) for part in found)
+        edit = Edit((z, y, x), labels[found] == number, mask[found].astype(np.uint8), "corrected mask", session.seq(case_id))
+        session.record(case_id, edit)
+    session.mark(case_id, "case-done", True)
+    return int(count)
+
+
+def simulate_files(
+    speaker: Report, image: Path, reference: Path, model: str, rounds: int, seed: int, device: str, folder: Path | None
+) -> dict[str, Any]:
+    """Read a case and its reference and let the robot go round."""
+    from napari_breastseg.evaluation.simulate import simulate
+
+    case = read_case(image)
+    truth = read_mask(reference, case)
+    require_foreground(truth, reference)
+    refuse_early(case, model)
+    return speaker.run(simulate(case, truth, model, rounds, folder, device, seed))
