@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import napari
-from qtpy.QtCore import QEvent, QSize
-from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QSize, QTimer
+from qtpy.QtWidgets import QApplication, QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_breastseg.widgets._case_section import CaseSection
 from napari_breastseg.widgets._correct_section import CorrectSection
@@ -48,7 +48,8 @@ class BreastSegWidget(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
         self.setMinimumWidth(330)
-        self._docked = False
+        self._window: QMainWindow | None = None
+        self._closing = False
         self.destroyed.connect(self.desk.close)
         app = QApplication.instance()
         if app is not None:
@@ -59,17 +60,40 @@ class BreastSegWidget(QWidget):
         return QSize(360, 860)
 
     def event(self, event: QEvent | None) -> bool:
-        """Notice when napari's dock lets go of this widget, which is what its close button does."""
+        """Notice when napari's dock takes this widget, and when it lets go of it, which is what its close button does."""
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
+                QTimer.singleShot(0, self._watch_window)
+            elif self._window is not None:
                 self.shut()
         return bool(super().event(event))
 
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        """Shut when the window closes; a close that the person took back in napari's dialog is none."""
+        if event is not None and watched is self._window and self._window is not None:
+            if event.type() == QEvent.Type.Close:
+                self._closing = True
+                if not self._window.isVisible():
+                    self.shut()
+            elif event.type() == QEvent.Type.Hide and self._closing:
+                self.shut()
+        return bool(super().eventFilter(watched, event))
+
     def shut(self) -> None:
         """Leave the viewer and close the session; a second call does nothing."""
-        if not self.desk.closed:
-            self.case.leave()
-            self.correct.leave()
-            self.desk.close()
+        if self.desk.closed:
+            return
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+            self._window = None
+        self.case.leave()
+        self.correct.leave()
+        self.desk.close()
+
+    def _watch_window(self) -> None:
+        parent = self.parent()
+        while parent is not None and not isinstance(parent, QMainWindow):
+            parent = parent.parent()
+        if parent is not None and parent is not self._window:
+            self._window = parent
+            parent.installEventFilter(self)

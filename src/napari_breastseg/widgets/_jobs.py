@@ -26,6 +26,54 @@ class _Cancelled:
     pass
 
 
+class _Run:
+    """One job on its way: it is settled once, wherever that comes first."""
+
+    def __init__(self, kind: str, make: Callable[[], Job[Any]], done: Callable[[Any], None]) -> None:
+        self.kind = kind
+        self.done = done
+        self.cancel = threading.Event()
+        self._make = make
+        self._job: Job[Any] | None = None
+        self._lock = threading.Lock()
+        self._settled = False
+        self._last_act: Callable[[], None] | None = None
+
+    def drive(self) -> Generator[Progress, None, Any]:
+        """Run the job on the worker thread; a cancelled one is closed there, which frees its memory and ends its child process."""
+        try:
+            self._job = self._make()
+            while not self.cancel.is_set():
+                try:
+                    step = next(self._job)
+                except StopIteration as stop:
+                    return stop.value
+                yield step
+            return _Cancelled()
+        except Exception as error:
+            return _Failed(error)
+        finally:
+            self.settle()
+
+    def settle(self) -> None:
+        """Close the job, and do what was to be done after it."""
+        with self._lock:
+            if self._settled:
+                return
+            self._settled = True
+        if self._job is not None:
+            self._job.close()
+        if self._last_act is not None:
+            self._last_act()
+
+    def afterwards(self, act: Callable[[], None]) -> bool:
+        """Do `act` once the job is settled; False if it is already."""
+        with self._lock:
+            if not self._settled:
+                self._last_act = act
+            return not self._settled
+
+
 class JobRunner(QObject):
     """Runs one job at a time.
 
@@ -43,20 +91,20 @@ class JobRunner(QObject):
     cancelled = Signal(str)
     ended = Signal(str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self.kind: str | None = None
-        self._worker: Any = None
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: _Run | None = None
         self._bar: Any = None
-        self._cancel = threading.Event()
-        self._lock = threading.Lock()
-        self._alive = False
-        self._last_act: Callable[[], None] | None = None
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of the job that runs, if any."""
+        return None if self._run is None else self._run.kind
 
     @property
     def busy(self) -> bool:
         """Whether a job is running."""
-        return self.kind is not None
+        return self._run is not None
 
     def start(self, kind: str, title: str, job: Callable[[], Job[Any]], done: Callable[[Any], None]) -> None:
         """Start a job unless one is running; `done` gets its result in the main thread.
@@ -72,82 +120,56 @@ class JobRunner(QObject):
         done : callable
             Called in the main thread with the result; not called after an error or a cancel.
         """
-        if self.busy:
+        if self._run is not None:
             return
-        self.kind, self._cancel = kind, threading.Event()
-        self._alive = True
+        run = self._run = _Run(kind, job, done)
         self._bar = activity_bar(total=0, desc=title)
-        self._worker = create_worker(self._drive, job, self._cancel, _ignore_errors=True)
-        self._worker.yielded.connect(self._on_progress)
-        self._worker.returned.connect(lambda result: self._on_returned(result, done))
-        self._worker.finished.connect(self._on_finished)
-        self._worker.start()
+        worker = create_worker(run.drive, _ignore_errors=True)
+        worker.yielded.connect(lambda step: self._on_progress(run, step))
+        worker.returned.connect(lambda result: self._on_returned(run, result))
+        worker.finished.connect(lambda: self._on_finished(run))
+        worker.start()
         self.started.emit(kind)
 
     def cancel(self) -> None:
         """Ask the running job to stop at its next step."""
-        self._cancel.set()
+        if self._run is not None:
+            self._run.cancel.set()
 
     def close(self, last_act: Callable[[], None]) -> None:
         """Cancel what is running and call `last_act` once nothing runs any more: at once, or later on the worker thread."""
-        with self._lock:
-            if self._alive:
-                self._last_act = last_act
-                self.cancel()
-                return
-        last_act()
+        self.cancel()
+        if self._run is None or not self._run.afterwards(last_act):
+            last_act()
 
-    def _drive(self, make: Callable[[], Job[Any]], cancel: threading.Event) -> Generator[Progress, None, Any]:
-        job: Job[Any] | None = None
-        try:
-            job = make()
-            while not cancel.is_set():
-                try:
-                    step = next(job)
-                except StopIteration as stop:
-                    return stop.value
-                yield step
-            return _Cancelled()
-        except Exception as error:
-            return _Failed(error)
-        finally:
-            if job is not None:
-                job.close()
-            with self._lock:
-                self._alive = False
-                last_act, self._last_act = self._last_act, None
-            if last_act is not None:
-                last_act()
-
-    def _on_progress(self, step: Progress) -> None:
-        if self.kind is None:
+    def _on_progress(self, run: _Run, step: Progress) -> None:
+        if run is not self._run:
             return
         if self._bar.total != step.total:
             self._bar.total = step.total
         self._bar.set_description(step.message)
         self._bar.update(step.step - self._bar.n)
-        self.progressed.emit(self.kind, step)
+        self.progressed.emit(run.kind, step)
 
-    def _on_returned(self, result: Any, done: Callable[[Any], None]) -> None:
-        kind = self.kind
-        self._end()
+    def _on_returned(self, run: _Run, result: Any) -> None:
+        self._end(run)
         if isinstance(result, _Failed):
             tell(result.error)
         elif isinstance(result, _Cancelled):
-            self.cancelled.emit(kind)
+            self.cancelled.emit(run.kind)
         else:
             try:
-                done(result)
+                run.done(result)
             except Exception as error:
                 tell(error)
 
-    def _on_finished(self) -> None:
-        """Come here after a return, and alone when napari's window, closing, told the worker to quit."""
-        self._end()
+    def _on_finished(self, run: _Run) -> None:
+        """Come here after a return, and alone when napari's window, closing, told the worker to quit: its generator is then still open."""
+        run.settle()
+        self._end(run)
 
-    def _end(self) -> None:
-        if self.kind is None:
-            return
-        kind, self.kind, self._worker = self.kind, None, None
-        self._bar.close()
-        self.ended.emit(kind)
+    def _end(self, run: _Run) -> None:
+        if run is self._run:
+            self._run = None
+            self._bar.close()
+            self.ended.emit(run.kind)

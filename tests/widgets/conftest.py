@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
+
+from napari_breastseg.case import Case, Prediction
+from napari_breastseg.inference.predict import Preview
+from napari_breastseg.loop import RoundOutcome
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.session import Session
+from napari_breastseg.widgets import _case_section, _core_jobs, _layers
+from napari_breastseg.widgets._dock import BreastSegWidget
+
+SHA = "ab" * 32
+TRUTH = (slice(4, 8), slice(5, 10), slice(6, 12))
+
+
+@dataclass
+class FakeLoop:
+    """The annotation loop without a network: a box is the tumour; it fails, waits or refuses as told."""
+
+    session: Session | None = None
+    error: Exception | None = None
+    endless: bool = False
+    adopted: bool = True
+    closed: list[str] = field(default_factory=list)
+
+    def predict(self, case_id: str) -> Job[Prediction]:
+        assert self.session is not None
+        shape = self.session.case(case_id).shape
+        probability = np.zeros(shape, np.float32)
+        probability[TRUTH] = 0.9
+        mask = (probability > 0.5).astype(np.uint8)
+        whole = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
+        yield Progress(1, 3, "Coarse pass", Preview("coarse", whole, probability))
+        yield from self._trouble("predict")
+        box = tuple((part.start, part.stop) for part in TRUTH)
+        yield Progress(2, 3, "Refining", Preview("refined", box, probability[TRUTH]))
+        prediction = Prediction(SHA, probability, mask, mask, details={"device": "cpu"})
+        self.session.add_prediction(case_id, prediction)
+        return prediction
+
+    def learn(self) -> Job[RoundOutcome]:
+        yield Progress(1, 2, "Learning")
+        yield from self._trouble("learn")
+        reason = "Dice on the held-out corrections rose from 0.50 to 0.75."
+        return RoundOutcome(1, self.adopted, (reason,), {}, SHA, 0.1)
+
+    def _trouble(self, what: str) -> Job[None]:
+        try:
+            if self.error is not None:
+                raise self.error
+            while self.endless:
+                time.sleep(0.01)
+                yield Progress(1, 0, "Waiting")
+        finally:
+            self.closed.append(what)
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
+    fake = FakeLoop()
+
+    def make(session: Session, device: str) -> FakeLoop:
+        fake.session = session
+        return fake
+
+    monkeypatch.setattr(_core_jobs, "make_loop", make)
+    return fake
+
+
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    """The sentences that were told to the person during the test."""
+    told: list[str] = []
+
+    def keep(notice: Any) -> None:
+        told.append(notice.message)
+
+    notification_manager.notification_ready.connect(keep)
+    yield told
+    notification_manager.notification_ready.disconnect(keep)
+
+
+@pytest.fixture
+def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty usual place for sessions."""
+    monkeypatch.setattr(_case_section, "sessions_folder", lambda: tmp_path / "sessions")
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def open_dock(qtbot: Any, loop: FakeLoop, sessions: Path) -> Iterator[Callable[..., BreastSegWidget]]:
+    """Open the dock on a viewer without a window, which takes a tenth of the time."""
+    opened: list[BreastSegWidget] = []
+
+    def open_it(viewer: Any = None) -> BreastSegWidget:
+        dock = BreastSegWidget(viewer or ViewerModel())
+        qtbot.addWidget(dock)
+        opened.append(dock)
+        return dock
+
+    yield open_it
+    for dock in opened:
+        dock.shut()
+        qtbot.waitUntil(lambda: not dock.desk.jobs.busy, timeout=10_000)  # noqa: B023
+
+
+@pytest.fixture
+def window_dock(make_napari_viewer: Any, loop: FakeLoop, sessions: Path, settled: Any, tiny_case: Case) -> BreastSegWidget:
+    """The dock in a real window, as napari's menu opens it, with a prediction."""
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-breastseg", "Breast segmentation")
+    assert isinstance(dock, BreastSegWidget)
+    work_on(dock, tiny_case, settled)
+    return dock
+
+
+@pytest.fixture
+def settled(qtbot: Any) -> Callable[[BreastSegWidget], None]:
+    """Wait until the dock runs no job and every stroke has left its queue."""
+
+    def wait(dock: BreastSegWidget) -> None:
+        qtbot.waitUntil(lambda: not dock.desk.jobs.busy, timeout=10_000)
+        journal = dock.desk.journal
+        if journal is not None:
+            qtbot.waitUntil(lambda: not journal.unsaved, timeout=10_000)
+        qtbot.wait(50)
+
+    return wait
+
+
+@pytest.fixture
+def dock_with_case(open_dock: Any, settled: Any, tiny_case: Case) -> BreastSegWidget:
+    dock: BreastSegWidget = open_dock()
+    use(dock, tiny_case, settled)
+    return dock
+
+
+@pytest.fixture
+def predicted(dock_with_case: BreastSegWidget, settled: Any) -> BreastSegWidget:
+    dock_with_case.predict.predict.click()
+    settled(dock_with_case)
+    return dock_with_case
+
+
+def use(dock: BreastSegWidget, case: Case, settled: Any) -> None:
+    """Open the case as the reader does, and press Use."""
+    for data, attributes, _ in _layers.case_layers(case):
+        dock.desk.viewer.add_image(data, **attributes)
+    dock.case.use.click()
+    settled(dock)
+
+
+def work_on(dock: BreastSegWidget, case: Case, settled: Any) -> None:
+    """Use the case and predict."""
+    use(dock, case, settled)
+    dock.predict.predict.click()
+    settled(dock)
+
+
+def paint(dock: BreastSegWidget, where: tuple[int, int, int], label: int = 1) -> None:
+    """Make one stroke of a single dab in the slice z, as napari's mouse code does."""
+    layer = dock.desk.painter.layer
+    z = where[0]
+    dock.desk.viewer.dims.set_point(dock.desk.viewer.dims.ndim - 3, z * layer.scale[0])
+    with layer.block_history():
+        layer.paint(where, label)

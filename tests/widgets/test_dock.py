@@ -1,0 +1,271 @@
+"""The work in the dock, from a case to versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_breastseg.errors import ComputeError, SessionError
+from napari_breastseg.session import Session
+from napari_breastseg.widgets._dock import BreastSegWidget
+
+from .conftest import TRUTH, FakeLoop, paint
+
+pytestmark = pytest.mark.qt
+
+
+def test_an_empty_dock_says_what_to_do_and_enables_only_that(open_dock: Any) -> None:
+    dock = open_dock()
+    assert "Open an examination" in dock.case.hint.text()
+    assert dock.case.open_file.isEnabled()
+    for control in (dock.case.use, dock.predict.predict, dock.correct.paint, dock.correct.undo, dock.learn.learn):
+        assert not control.isEnabled()
+
+
+def test_every_control_has_a_tooltip(open_dock: Any) -> None:
+    from qtpy.QtWidgets import QAbstractButton, QComboBox, QSpinBox
+
+    dock = open_dock()
+    for kind in (QAbstractButton, QComboBox, QSpinBox):
+        own = [control for control in dock.findChildren(kind) if control.parent().__class__.__module__.startswith("napari_breastseg")]
+        assert own
+        assert [control for control in own if not control.toolTip()] == []
+
+
+def test_a_case_is_copied_into_a_session_in_the_usual_place(dock_with_case: BreastSegWidget, sessions: Any) -> None:
+    session = dock_with_case.desk.session
+    assert session is not None
+    assert session.path.parent == sessions
+    assert session.cases == [dock_with_case.desk.case_id]
+    assert dock_with_case.predict.predict.isEnabled()
+
+
+def test_every_layer_has_lengths_in_mm(predicted: BreastSegWidget) -> None:
+    viewer = predicted.desk.viewer
+    names = {layer.name for layer in viewer.layers}
+    assert names == {"tiny", "tiny · subtraction (post 1 − pre)", "Prediction (coarse)", "Probability", "Tumour"}
+    for layer in viewer.layers:
+        assert [str(unit) for unit in layer.units[-3:]] == ["millimeter"] * 3
+        assert layer.axis_labels[-3:] == ("z", "y", "x")
+        assert tuple(layer.scale[-3:]) == (2.0, 1.5, 1.0)
+    assert [str(unit) for unit in viewer.dims.units[-3:]] == ["millimeter"] * 3
+
+
+def test_the_prediction_is_shown_and_the_tumour_layer_is_ready(predicted: BreastSegWidget) -> None:
+    layer = predicted.desk.painter.layer
+    assert type(layer.data) is np.ndarray
+    assert layer.data.dtype == np.uint8
+    assert layer.data[TRUTH].all()
+    assert layer.data.sum() == layer.data[TRUTH].size
+    assert predicted.desk.view.slice_index(0) in range(4, 8)
+    assert "mL" in predicted.predict.hint.text()
+
+
+def test_a_stroke_is_a_row_of_the_journal_before_saved_is_shown(predicted: BreastSegWidget, settled: Any) -> None:
+    predicted.correct.paint.click()
+    paint(predicted, (9, 3, 3))
+    settled(predicted)
+    session, case_id = predicted.desk.session, predicted.desk.case_id
+    assert predicted.correct.saved.text() == "saved #1"
+    (row,) = session.edits(case_id)
+    assert (row.tool, row.box[0]) == ("brush", (9, 10))
+    assert np.array_equal(session.mask(case_id), predicted.desk.painter.layer.data)
+    assert session.annotation(case_id)[9, 3, 3] == 1
+
+
+def test_erasing_says_that_it_is_healthy(predicted: BreastSegWidget, settled: Any) -> None:
+    predicted.correct.erase.click()
+    paint(predicted, (5, 7, 8), label=0)
+    settled(predicted)
+    assert predicted.desk.session.annotation(predicted.desk.case_id)[5, 7, 8] == 0
+    assert predicted.desk.session.edits(predicted.desk.case_id)[0].tool == "eraser"
+
+
+def test_other_labels_are_refused_and_taken_back(predicted: BreastSegWidget, settled: Any, notices: list[str]) -> None:
+    paint(predicted, (9, 3, 3), label=5)
+    settled(predicted)
+    assert predicted.desk.painter.layer.data.max() == 1
+    assert predicted.desk.session.edits(predicted.desk.case_id) == []
+    predicted.desk.painter.layer.selected_label = 3
+    assert predicted.desk.painter.layer.selected_label == 1
+    assert len(notices) == 2
+
+
+def test_undo_and_redo_go_through_the_session(predicted: BreastSegWidget, settled: Any) -> None:
+    before = predicted.desk.painter.layer.data.copy()
+    paint(predicted, (5, 7, 8), label=0)
+    after = predicted.desk.painter.layer.data.copy()
+    predicted.correct.undo.click()
+    settled(predicted)
+    assert np.array_equal(predicted.desk.painter.layer.data, before)
+    predicted.correct.redo.click()
+    settled(predicted)
+    assert np.array_equal(predicted.desk.painter.layer.data, after)
+    assert predicted.correct.saved.text() == "saved #3"
+
+
+def test_undo_crosses_a_restart(predicted: BreastSegWidget, open_dock: Any, settled: Any) -> None:
+    viewer = predicted.desk.viewer
+    before = predicted.desk.painter.layer.data.copy()
+    paint(predicted, (5, 7, 8), label=0)
+    settled(predicted)
+    predicted.shut()
+    viewer.layers.clear()
+    dock = open_dock(viewer)
+    dock.case.latest.click()
+    settled(dock)
+    assert not np.array_equal(dock.desk.painter.layer.data, before)
+    dock.correct.undo.click()
+    settled(dock)
+    assert np.array_equal(dock.desk.painter.layer.data, before)
+
+
+def test_a_new_prediction_keeps_the_corrections_and_no_old_history(predicted: BreastSegWidget, settled: Any) -> None:
+    old = predicted.desk.painter.layer
+    paint(predicted, (9, 3, 3))
+    predicted.predict.predict.click()
+    paint(predicted, (10, 3, 3))
+    settled(predicted)
+    layer = predicted.desk.painter.layer
+    assert layer is not old
+    assert old not in predicted.desk.viewer.layers
+    assert layer.data[9, 3, 3] == layer.data[10, 3, 3] == 1
+    layer.undo()
+    assert layer.data[9, 3, 3] == 1
+
+
+def test_a_removed_tumour_layer_comes_back(predicted: BreastSegWidget) -> None:
+    predicted.desk.viewer.layers.remove(predicted.desk.painter.layer)
+    predicted.correct.paint.click()
+    assert predicted.desk.painter.layer in predicted.desk.viewer.layers
+    assert predicted.desk.painter.layer.mode == "paint"
+
+
+def test_a_stroke_that_cannot_be_saved_stays_and_is_saved_later(
+    predicted: BreastSegWidget, settled: Any, notices: list[str], qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise SessionError("The disk is full. Free some space.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Session, "record", full)
+        paint(predicted, (9, 3, 3))
+        qtbot.waitUntil(lambda: "The disk is full. Free some space." in notices)
+        assert "not saved" in predicted.correct.saved.text()
+        assert predicted.desk.painter.layer.data[9, 3, 3] == 1
+    paint(predicted, (10, 3, 3))
+    settled(predicted)
+    assert predicted.correct.saved.text() == "saved #2"
+    assert np.array_equal(predicted.desk.session.mask(predicted.desk.case_id), predicted.desk.painter.layer.data)
+
+
+def test_a_change_made_elsewhere_is_caught_up_with(predicted: BreastSegWidget, settled: Any, notices: list[str], qtbot: Any) -> None:
+    from napari_breastseg.session import Edit
+
+    session, case_id = predicted.desk.session, predicted.desk.case_id
+    session.record(case_id, Edit(((0, 1), (0, 1), (0, 1)), np.ones((1, 1, 1), bool), 1, "script", 0))
+    paint(predicted, (9, 3, 3))
+    qtbot.waitUntil(lambda: len(notices) == 1)
+    predicted.correct.retry.click()
+    settled(predicted)
+    assert np.array_equal(session.mask(case_id), predicted.desk.painter.layer.data)
+    assert session.seq(case_id) == 2
+
+
+def test_marks_are_kept(predicted: BreastSegWidget, settled: Any, qtbot: Any) -> None:
+    predicted.desk.viewer.dims.set_point(1, 6 * 2.0)
+    predicted.correct.reviewed.click()
+    predicted.correct.case_done.click()
+    qtbot.waitUntil(lambda: len(predicted.desk.session.marks(predicted.desk.case_id)) == 2)
+    slice_mark, case_mark = predicted.desk.session.marks(predicted.desk.case_id)
+    assert slice_mark.value == {"axis": 0, "index": 6}
+    assert (case_mark.what, case_mark.value) == ("case-done", True)
+
+
+def test_learning_says_what_came_of_it_and_predicts_again(predicted: BreastSegWidget, settled: Any) -> None:
+    assert not predicted.learn.learn.isEnabled()
+    paint(predicted, (9, 3, 3))
+    settled(predicted)
+    predicted.learn.learn.click()
+    settled(predicted)
+    settled(predicted)
+    assert "Adopted" in predicted.learn.hint.text()
+    assert "held-out corrections rose" in predicted.learn.hint.text()
+    assert len(predicted.desk.session.predictions(predicted.desk.case_id)) == 2
+
+
+def test_a_version_that_is_not_adopted_is_said_so(predicted: BreastSegWidget, settled: Any, loop: FakeLoop) -> None:
+    loop.adopted = False
+    paint(predicted, (9, 3, 3))
+    settled(predicted)
+    predicted.learn.learn.click()
+    settled(predicted)
+    assert "Not adopted" in predicted.learn.hint.text()
+    assert len(predicted.desk.session.predictions(predicted.desk.case_id)) == 1
+
+
+def test_cancel_closes_the_job_and_changes_nothing(dock_with_case: BreastSegWidget, settled: Any, loop: FakeLoop, qtbot: Any) -> None:
+    loop.endless = True
+    dock_with_case.predict.predict.click()
+    qtbot.waitUntil(lambda: dock_with_case.predict.bar.bar.value() == 1)
+    dock_with_case.predict.bar.cancel.click()
+    settled(dock_with_case)
+    assert loop.closed == ["predict"]
+    assert "Cancelled" in dock_with_case.predict.hint.text()
+    assert dock_with_case.desk.session.predictions(dock_with_case.desk.case_id) == []
+    assert dock_with_case.predict.predict.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ComputeError("The GPU is out of memory. Choose the CPU."), "The GPU is out of memory. Choose the CPU."),
+        (RuntimeError("index out of range in self"), "Something unexpected happened (RuntimeError)"),
+        (MemoryError(), "Something unexpected happened (MemoryError)"),
+    ],
+)
+def test_an_error_in_a_job_becomes_one_sentence(
+    dock_with_case: BreastSegWidget, settled: Any, loop: FakeLoop, notices: list[str], error: Exception, sentence: str
+) -> None:
+    loop.error = error
+    dock_with_case.predict.predict.click()
+    settled(dock_with_case)
+    assert len(notices) == 1
+    assert notices[0].startswith(sentence)
+    assert "Traceback" not in notices[0]
+    assert dock_with_case.predict.predict.isEnabled()
+
+
+def test_versions_lists_models_and_goes_back_to_one(predicted: BreastSegWidget, settled: Any, tmp_path: Any) -> None:
+    from safetensors.numpy import save_file
+
+    session = predicted.desk.session
+    shas = []
+    for number in range(2):
+        save_file({"w": np.full(3, number, np.float32)}, tmp_path / "w.safetensors")
+        shas.append(session.add_model(tmp_path / "w.safetensors", {"parent": shas[0] if shas else None, "trained_on": "phantoms"}))
+        session.use_model(shas[-1])
+    session.add_round([predicted.desk.case_id], shas[0], shas[1], True, ["It is better."], {}, {})
+    predicted.desk.changed.emit()
+    table = predicted.versions.table
+    assert [table.item(line, 3).text() for line in range(2)] == ["in use", "starter"]
+    assert table.item(0, 0).toolTip() == "It is better."
+    table.selectRow(1)
+    predicted.versions.use.click()
+    assert session.current_model == shas[0]
+
+
+def test_a_session_that_is_open_elsewhere_is_read_only_and_says_who_holds_it(
+    dock_with_case: BreastSegWidget, open_dock: Any, settled: Any
+) -> None:
+    path = dock_with_case.desk.session.path
+    second = open_dock()
+    second.desk.open_session(path)
+    settled(second)
+    assert second.desk.read_only
+    assert "open in process" in second.case.session_text.text()
+    assert not second.predict.predict.isEnabled()
+    assert not second.correct.paint.isEnabled()
+    assert not second.desk.painter.layer.editable

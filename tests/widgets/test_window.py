@@ -1,0 +1,71 @@
+"""What needs a real window: menus, keys, the mouse, and closing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+
+from napari_breastseg.case import Case
+from napari_breastseg.session import Session
+from napari_breastseg.widgets._dock import BreastSegWidget
+
+from .conftest import FakeLoop, paint, use
+
+pytestmark = pytest.mark.qt
+
+
+def test_mouse_strokes_and_keys_reach_the_journal(window_dock: BreastSegWidget, settled: Any, qtbot: Any) -> None:
+    dock, viewer = window_dock, window_dock.desk.viewer
+    before = dock.desk.painter.layer.data.copy()
+    dock.correct.paint.click()
+    canvas = viewer.window._qt_viewer.canvas.native
+    middle = QPoint(canvas.width() // 2, canvas.height() // 2)
+    qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    for step in range(1, 6):
+        qtbot.mouseMove(canvas, middle + QPoint(12 * step, 0))
+    qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=middle + QPoint(60, 0))
+    settled(dock)
+    session, case_id = dock.desk.session, dock.desk.case_id
+    assert [row.tool for row in session.edits(case_id)] == ["brush"]
+    after = dock.desk.painter.layer.data.copy()
+    assert not np.array_equal(after, before)
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: session.seq(case_id) == 2)
+    settled(dock)
+    assert np.array_equal(dock.desk.painter.layer.data, before)
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: session.seq(case_id) == 3)
+    settled(dock)
+    assert np.array_equal(dock.desk.painter.layer.data, after)
+
+
+def test_closing_the_dock_unbinds_saves_and_closes_the_session(window_dock: BreastSegWidget) -> None:
+    viewer, path, case_id = window_dock.desk.viewer, window_dock.desk.session.path, window_dock.desk.case_id
+    layer = window_dock.desk.painter.layer
+    assert len(layer.keymap) == 2
+    paint(window_dock, (9, 3, 3))
+    viewer.window.remove_dock_widget(window_dock)
+    assert layer.keymap == {}
+    assert not layer.editable
+    with Session.open(path) as session:
+        assert session.seq(case_id) == 1
+        assert "recovered" not in [event.kind for event in session.events()]
+
+
+def test_closing_the_window_during_a_job_ends_it_and_closes_the_session(
+    make_napari_viewer: Any, loop: FakeLoop, sessions: Any, tiny_case: Case, settled: Any, qtbot: Any
+) -> None:
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-breastseg", "Breast segmentation")
+    use(dock, tiny_case, settled)
+    loop.endless = True
+    path = dock.desk.session.path
+    dock.predict.predict.click()
+    qtbot.waitUntil(lambda: dock.predict.bar.bar.value() == 1)
+    viewer.close()
+    qtbot.waitUntil(lambda: loop.closed == ["predict"], timeout=5000)
+    qtbot.wait(100)
+    Session.open(path).close()
