@@ -32,13 +32,15 @@ def start(how: str, folder: Path) -> subprocess.Popen[str]:
     return child
 
 
-def kill(child: subprocess.Popen[str], after: float) -> list[str]:
-    """Kill the child after some seconds and return what it had said."""
+def kill(child: subprocess.Popen[str], after: float, lines: int = 0) -> list[str]:
+    """Kill the child some seconds after it has said some `lines`, and return all that it had said."""
+    assert child.stdout is not None
+    said = "".join(child.stdout.readline() for _ in range(lines))
     time.sleep(after)
     child.send_signal(signal.SIGKILL)
-    said, _ = child.communicate()
-    whole = said[: said.rfind("\n") + 1]
-    return whole.splitlines()
+    said += child.stdout.read()
+    child.wait()
+    return said[: said.rfind("\n") + 1].splitlines()
 
 
 @contextmanager
@@ -122,9 +124,28 @@ def test_a_second_opener_is_told_who_writes_and_takes_over_after_a_crash(prepare
 
 def test_a_killed_session_can_be_read_before_anyone_repairs_it(prepared: tuple[Path, str]) -> None:
     folder, case_id = prepared
-    said = kill(start("paint", folder), 0.3)
+    said = kill(start("paint", folder), 0.1, lines=3)
     with Session.open(folder, read_only=True) as reader:
         assert reader.seq(case_id) >= int(said[-1])
         oracle = Oracle()
         oracle.follow(reader.seq(case_id))
         np.testing.assert_array_equal(reader.annotation(case_id), oracle.versions[-1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_in_the_log_of_a_crash_is_told_and_the_files_are_kept(prepared: tuple[Path, str], seed: int) -> None:
+    folder, case_id = prepared
+    said = kill(start("paint", folder), 0, lines=12)
+    log = folder / "session.sqlite-wal"
+    as_found = bytearray(log.read_bytes())
+    bit = int(np.random.default_rng(seed).integers(8 * len(as_found) // 2))
+    as_found[bit // 8] ^= 1 << bit % 8
+    log.write_bytes(as_found)
+    with Session.open(folder) as session:
+        oracle = Oracle()
+        oracle.follow(session.seq(case_id))
+        assert session.seq(case_id) < int(said[-1])
+        np.testing.assert_array_equal(session.annotation(case_id), oracle.versions[-1])
+        assert "damaged on the disk after a crash" in " ".join(session.verify())
+    (kept,) = (folder / "damaged").iterdir()
+    assert (kept / "session.sqlite-wal").read_bytes() == bytes(as_found)

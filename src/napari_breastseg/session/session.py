@@ -24,7 +24,8 @@ from napari_breastseg.session.models import Models
 from napari_breastseg.session.predictions import Predictions
 from napari_breastseg.session.rows import Change, Edit, EditRow, EventRow, MarkKind, MarkRow, ModelRow, PredictionRow, RoundRow
 from napari_breastseg.session.split import split
-from napari_breastseg.session.verify import Verifier, writing_places
+from napari_breastseg.session.verify import DAMAGED_LOG, Verifier, writing_places
+from napari_breastseg.session.write_ahead import keep_if_damaged
 
 
 @dataclass(frozen=True)
@@ -107,19 +108,23 @@ class Session:
         with in_words(f"The session {root}", "opened"):
             lock = SessionLock(root)
             try:
+                kept = keep_if_damaged(root)
                 session = cls(root, lock)
-                session._tidy(lock)
+                session._tidy(lock, kept)
             except BaseException:
                 lock.release()
                 raise
         return session
 
-    def _tidy(self, lock: SessionLock) -> None:
+    def _tidy(self, lock: SessionLock, kept: str | None) -> None:
         remove_leftovers(writing_places(self.path))
-        if lock.left_behind is not None:
-            journal = self._open.journal
-            with journal.transaction("The session's recovery"):
-                journal.event("recovered", {"from": lock.left_behind})
+        if lock.left_behind is None and kept is None:
+            return
+        journal = self._open.journal
+        with journal.transaction("The session's recovery"):
+            journal.event("recovered", {"from": lock.left_behind})
+            if kept is not None:
+                journal.event(DAMAGED_LOG, {"kept": kept})
 
     def close(self) -> None:
         """Wait for snapshots that are being written, close the files and let others write. A second call does nothing."""

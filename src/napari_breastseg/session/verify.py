@@ -25,6 +25,9 @@ from napari_breastseg.session.packing import checksum
 from napari_breastseg.session.predictions import PREDICTIONS, Predictions
 from napari_breastseg.session.snapshots import LABELS
 
+DAMAGED_LOG = "damaged-log"
+"""The event that tells of a write-ahead log that was damaged when a crash left it behind."""
+
 
 class Verifier:
     """One look through a session; `problems` holds a sentence for each thing that is wrong."""
@@ -42,7 +45,7 @@ class Verifier:
 
     def run(self) -> list[str]:
         """Check everything and return the problems, none of which is changed or repaired here."""
-        for check in (self._database, self._head, self._links, self._arrays, self._weights):
+        for check in (self._database, self._head, self._recoveries, self._links, self._arrays, self._weights):
             self._attempt(check)
         return list(dict.fromkeys(self.problems))
 
@@ -104,6 +107,12 @@ class Verifier:
         for name, value, crc in self._journal.light("SELECT name, value, crc FROM head"):
             if checksum((name, value)) != crc:
                 self.problems.append(f"The entry {name} of the session is damaged.")
+
+    def _recoveries(self) -> None:
+        for row in self._journal.rows("event", "kind=?", (DAMAGED_LOG,)):
+            kept = json.loads(row["details"])["kept"]
+            found = f"(found on {row['time']}); the files as they were are in {kept}."
+            self.problems.append(f"The newest edits were damaged on the disk after a crash and could not be read {found}")
 
     def _links(self) -> None:
         for folder, folders, files in os.walk(self._root):
