@@ -5,11 +5,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo-session
 
-# Without an NVIDIA GPU the small CPU build of torch is enough. If its index cannot be reached, pip takes torch from where it finds it.
-ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
-TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
-endif
-
 # Linux draws on a virtual screen in software; elsewhere the machine's own screen is used.
 ifeq ($(shell uname -s),Linux)
 ON_SCREEN := QT_QPA_PLATFORM=xcb LIBGL_ALWAYS_SOFTWARE=1 xvfb-run --auto-servernum --server-args="-screen 0 1600x1200x24"
@@ -22,7 +17,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@sh tools/system_libraries.sh python
 	test -x $(BIN)/python || "$$(sh tools/find_python.sh)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH_INDEX) -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
 	@touch $@
 

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 from napari_breastseg.methods.preset import Preset
-from napari_breastseg.networks.hcma_unet import HCMAUNet
+from napari_breastseg.networks.hcma_unet import HCMAUNet, Mixer
 from napari_breastseg.preprocess.intensity import post_and_subtraction, post_contrast
 
 _GRID: dict[str, Any] = {"patch": (64, 64, 64), "spacing": (1.5, 1.5, 1.5)}
-_ABLATIONS = {
+_ABLATIONS: dict[str, tuple[Mixer, float]] = {
     "baseline": ("none", 2.58),
     "vssb": ("vssb", 3.19),
     "vssb-asc": ("vssb+asc", 2.76),

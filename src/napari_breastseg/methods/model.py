@@ -57,7 +57,9 @@ class Model:
         try:
             network.load_state_dict(dict(self.weights), strict=True)
         except RuntimeError as error:
-            raise ModelError(f"The weights in {self.path.name} belong to another network than {self.preset.name}. Choose the right file.") from error
+            raise ModelError(
+                f"The weights in {self.path.name} belong to another network than {self.preset.name}. Choose the right file."
+            ) from error
         return network.to(device).eval()
 
 

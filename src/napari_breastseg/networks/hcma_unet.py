@@ -105,7 +105,7 @@ def _scan(mixer: SS2D | Mamba, a: Tensor, height: int) -> Tensor:
     routes, rank, states = mixer.routes, mixer.rank, mixer.states
     with torch.autocast(a.device.type, enabled=False):
         a = a.float()
-        projected = (a @ mixer.project_scan.float().flatten(0, 1).T).unflatten(-1, (routes, rank + 2 * states))
+        projected = (a @ mixer.project_scan.float().flatten(0, 1).T).view(*a.shape[:2], routes, rank + 2 * states)
         d, b, c = projected.split([rank, states, states], dim=-1)
         delta = torch.einsum("blkr,kcr->blkc", d, mixer.project_dt.float())
         return cross_scan(a, delta, -torch.exp(mixer.log_a.float()), b, c, mixer.skip.float(), mixer.dt_bias.float(), height)
@@ -150,7 +150,7 @@ class AxialAttention(nn.Module):
     def forward(self, mixed: Tensor, branch_input: Tensor) -> Tensor:
         """Attend over axis 1 of tensors of shape (batch, slice, height, width, channel)."""
         slices = mixed.shape[1]
-        position = self.position
+        position: Tensor = self.position
         if slices != position.shape[1]:
             position = interpolate(position[None], size=slices, mode="linear", align_corners=False)[0]
         p = position.T[:, None, None, :]
@@ -257,6 +257,21 @@ class DenseBlock(nn.Module):
         return out
 
 
+class EncoderStage(nn.Module):
+    """Residual block with the stride, mixer (its output is the skip), dense block."""
+
+    def __init__(self, channels: int, outputs: int, stride: int, dropout: float, mixer: nn.Module) -> None:
+        super().__init__()
+        self.reduce = ResBlock(channels, stride)
+        self.mix = mixer
+        self.dense = DenseBlock(channels, outputs, dropout)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the skip (batch, channels, ...) and the features for the next stage (batch, outputs, ...), both at 1 / stride."""
+        skip = self.mix(self.reduce(x))
+        return skip, self.dense(skip)
+
+
 class UpBlock(nn.Module):
     """HCMA-Up: 1 x 1 x 1 convolution, add the skip, transposed convolution of kernel = stride."""
 
@@ -286,11 +301,11 @@ class HCMAUNet(nn.Module):
     def __init__(self, in_channels: int = 1, classes: int = 2, mixer: Mixer = "full", patch: int = 128) -> None:
         super().__init__()
         self.stem = DenseBlock(in_channels, WIDTHS[0], 0.0)
-        down, length = [], patch
+        self.encoder = nn.ModuleList()
+        length = patch
         for channels, out, stride, dropout in zip(WIDTHS, WIDTHS[1:], STRIDES, (0.025, 0.05, 0.1, 0.1), strict=False):
             length //= stride
-            down.append(nn.ModuleList([ResBlock(channels, stride), _mixer(mixer, channels, length), DenseBlock(channels, out, dropout)]))
-        self.encoder = nn.ModuleList(down)
+            self.encoder.append(EncoderStage(channels, out, stride, dropout, _mixer(mixer, channels, length)))
         self.decoder = nn.ModuleList(UpBlock(WIDTHS[i + 1], WIDTHS[i], STRIDES[i]) for i in (3, 2, 1, 0))
         self.dropout = nn.Dropout(0.1)
         self.head = nn.Conv3d(WIDTHS[0], classes, 1)
@@ -309,15 +324,14 @@ class HCMAUNet(nn.Module):
             x = pad(x, margins, mode="replicate")
         x = self.stem(x)
         skips = []
-        for reduce, mix, dense in self.encoder:  # type: ignore[misc]
-            x = mix(reduce(x))
-            skips.append(x)
-            x = dense(x)
+        for stage in self.encoder:
+            skip, x = stage(x)
+            skips.append(skip)
         for up in self.decoder:
             x = up(x, skips.pop())
         logits = self.head(self.dropout(x))
-        cut = (..., *(slice(s) for s in size))
-        return x[cut], logits[cut]
+        d, h, w = size
+        return x[..., :d, :h, :w], logits[..., :d, :h, :w]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes, D, H, W) of x (batch, in_channels, D, H, W)."""

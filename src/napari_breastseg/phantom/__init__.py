@@ -87,6 +87,10 @@ def make_phantom(
         images=acquire(rng, kinetics, anatomy, protocol),
         geometry=Geometry(protocol.spacing, affine, (shape[2], shape[1], shape[0])),
         times=protocol.times,
-        metadata={"phantom_seed": seed, "fat_suppressed": protocol.fat_suppressed, "lesions": [(round(t.diameter, 1), t.pattern) for t in tumours]},
+        metadata={
+            "phantom_seed": seed,
+            "fat_suppressed": protocol.fat_suppressed,
+            "lesions": [(round(t.diameter, 1), t.pattern) for t in tumours],
+        },
     )
     return Phantom(case, tumour, tissue, kinetics.curve_types(protocol.times), seed)

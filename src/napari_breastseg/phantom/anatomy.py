@@ -92,7 +92,11 @@ def _breast(
 
 
 def _gland(
-    rng: np.random.Generator, tissue: npt.NDArray[np.uint8], breast: npt.NDArray[np.bool_], nipples: list[npt.NDArray[np.float64]], spacing: Spacing
+    rng: np.random.Generator,
+    tissue: npt.NDArray[np.uint8],
+    breast: npt.NDArray[np.bool_],
+    nipples: list[npt.NDArray[np.float64]],
+    spacing: Spacing,
 ) -> None:
     """Threshold fractal noise, stretched towards the nipple and denser behind it, to a density of 3 to 60 % of the breast."""
     shape = tissue.shape
@@ -113,7 +117,12 @@ def _gland(
 
 
 def _thorax(
-    rng: np.random.Generator, tissue: npt.NDArray[np.uint8], body: npt.NDArray[np.bool_], behind: Field, grid: tuple[Field, Field, Field], middle: float
+    rng: np.random.Generator,
+    tissue: npt.NDArray[np.uint8],
+    body: npt.NDArray[np.bool_],
+    behind: Field,
+    grid: tuple[Field, Field, Field],
+    middle: float,
 ) -> None:
     z, y, x = grid
     muscle = rng.uniform(7, 16)

@@ -50,7 +50,18 @@ class Kinetics:
 
 
 # Baseline signal with fat suppression: lowest and highest value, a.u. (without it fat is the brightest tissue).
-_BASELINE = {AIR: (0, 0), FAT: (28, 55), GLAND: (70, 125), SKIN: (55, 110), MUSCLE: (45, 90), LUNG: (4, 12), HEART: (45, 80), LIVER: (60, 100), NIPPLE: (70, 120), NODE: (60, 110)}  # fmt: skip
+_BASELINE = {
+    AIR: (0, 0),
+    FAT: (28, 55),
+    GLAND: (70, 125),
+    SKIN: (55, 110),
+    MUSCLE: (45, 90),
+    LUNG: (4, 12),
+    HEART: (45, 80),
+    LIVER: (60, 100),
+    NIPPLE: (70, 120),
+    NODE: (60, 110),
+}
 # Amplitude, alpha and beta of each tissue: ranges.
 _UPTAKE = {
     FAT: ((0.0, 0.06), (0.3, 1.0), (0, 0)),

@@ -45,6 +45,8 @@ def _grow(
         stamp(cover, position, radius, spacing)
         radius *= 1 - 0.004 * step
         if branches and rng.random() < 0.012 * step:
-            _grow(rng, cover, anatomy, position, direction + 0.9 * rng.normal(size=3), radius * rng.uniform(0.5, 0.9), spacing, branches - 1)
+            _grow(
+                rng, cover, anatomy, position, direction + 0.9 * rng.normal(size=3), radius * rng.uniform(0.5, 0.9), spacing, branches - 1
+            )
         if radius < 0.25:
             return

@@ -68,7 +68,7 @@ def _cleft(body: npt.NDArray[np.bool_], spacing: tuple[float, float, float]) -> 
     return middle, int(bottom)
 
 
-def _extent(flags: npt.NDArray[np.bool_]) -> tuple[int, int]:
+def _extent(flags: npt.ArrayLike) -> tuple[int, int]:
     found = np.flatnonzero(flags)
     return int(found[0]), int(found[-1]) + 1
 

@@ -26,7 +26,7 @@ def body_mask(volume: Volume) -> npt.NDArray[np.bool_]:
     smooth = np.log1p(np.clip(ndimage.uniform_filter(volume, 3), 0, None))
     if float(np.ptp(smooth)) < 1e-6:
         raise InputError("The image is constant: there is nothing to segment. Check that the right file was opened.")
-    body: npt.NDArray[np.bool_] = smooth > threshold_otsu(smooth)
+    body: npt.NDArray[np.bool_] = smooth > threshold_otsu(smooth)  # type: ignore[no-untyped-call]
     return body
 
 

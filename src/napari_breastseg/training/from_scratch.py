@@ -18,9 +18,9 @@ from napari_breastseg.inference.devices import pick_device
 from napari_breastseg.losses.overlap import partial_ce_dice
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
-from napari_breastseg.phantom import make_phantom
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.loop import FitConfig, fit
+from napari_breastseg.training.replay import phantom_volume
 from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch, make_volume
 
 Labelled = tuple[Case, Any]
@@ -88,7 +88,7 @@ def train_from_scratch(
         raise InputError("There is nothing to train on. Ask for phantoms (--phantoms) or give a folder of cases (--data).")
     for index in range(config.phantoms):
         yield Progress(index, total, "Making phantoms")
-        volumes.append(_phantom_volume(preset, 1000 + config.seed + index, config.phantom_shape, out / "phantoms"))
+        volumes.append(phantom_volume(preset, 1000 + config.seed + index, config.phantom_shape, out / "phantoms"))
     for index, (case, truth) in enumerate(labelled):
         yield Progress(config.phantoms + index, total, f"Reading {case.name}")
         volumes.append(make_volume(case, truth, preset))
@@ -120,7 +120,7 @@ def draw_batch(volumes: Sequence[Volume], config: TrainConfig, step: int) -> tup
     rng = np.random.default_rng((config.seed, step))
     images, labels = [], []
     for _ in range(config.batch):
-        volume = volumes[rng.integers(len(volumes))]
+        volume = volumes[int(rng.integers(len(volumes)))]
         image, label = draw_patch(rng, volume, draw_centre(rng, volume, config.tumour_share), config.patch)
         images.append(torch.from_numpy(image))
         labels.append(torch.from_numpy(label))
@@ -136,21 +136,6 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folder: Path) -> Volume:
-    """Make a phantom on the working grid, or read it back if an earlier run made it."""
-    path = folder / f"{preset.name.replace('/', '-')}-{seed}.npz"
-    if not path.is_file():
-        phantom = make_phantom(seed, shape, phases=2)
-        volume = make_volume(phantom.case, phantom.tumour, preset, seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp.npz")
-        np.savez(aside, channels=volume.channels, labels=volume.labels, **volume.centres)  # type: ignore[arg-type]
-        aside.replace(path)
-        return volume
-    with np.load(path, allow_pickle=False) as stored:
-        return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
-
-
 def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:
     """Weights of `start`, with the first convolutions cut to the input channels that `network` has."""
     wanted = network.state_dict()
@@ -160,5 +145,3 @@ def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:
             value = value.narrow(axis, 0, size) if value.shape[axis] > size else value
         reduced[key] = value
     return reduced
-
-

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from skimage.measure import block_reduce
 
 from napari_breastseg.case import TUMOUR, UNDECIDED, Case
 from napari_breastseg.methods.preset import Preset
@@ -16,6 +17,8 @@ from napari_breastseg.preprocess.resample import resample, working_shape
 Points = npt.NDArray[np.intp]
 KEPT = 4000
 """Candidate centres remembered per kind and volume."""
+HALF_RESOLUTION = 0.15
+"""Share of the patches that are shown at half resolution."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def cut(array: npt.NDArray[Any], centre: Points, size: int, fill: float) -> npt.
         return out
     source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-    out[(..., *target)] = array[(..., *source)]
+    (z, y, x), (zt, yt, xt) = source, target
+    out[..., zt, yt, xt] = array[..., z, y, x]
     return out
 
 
@@ -102,7 +106,7 @@ def _augmentation(patch: int) -> Any:
 
 
 def draw_patch(
-    rng: np.random.Generator, volume: Volume, centre: Points, patch: int
+    rng: np.random.Generator, volume: Volume, centre: Points, patch: int, half_resolution: float = HALF_RESOLUTION
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Cut an augmented patch (MONAI: affine, flips, intensity, sharpness, noise) around a centre jittered by a quarter of its edge.
 
@@ -112,9 +116,14 @@ def draw_patch(
     labels : ndarray, shape (patch, patch, patch), uint8
     """
     jitter = rng.integers(-patch // 4, patch // 4 + 1, 3)
-    wide = int(patch * 1.25)
+    # The coarse pass of inference sees every case at half resolution: so must training.
+    factor = 2 if rng.random() < half_resolution else 1
+    wide = patch * 5 // 4 * factor
     image = cut(volume.channels, centre + jitter, wide, float(volume.channels[0].min())).astype(np.float32)
     labels = cut(volume.labels, centre + jitter, wide, 0)
+    if factor == 2:
+        image = block_reduce(image, (1, 2, 2, 2), np.mean)  # type: ignore[no-untyped-call]
+        labels = block_reduce(labels, (2, 2, 2), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]
     augment = _augmentation(patch)
     augment.set_random_state(seed=int(rng.integers(2**31)))
     out = augment({"image": image, "label": labels[None]})

@@ -56,9 +56,7 @@ def _backend(u: Tensor) -> ModuleType:
 
 
 @torch.library.custom_op("napari_breastseg::cross_scan", mutates_args=())
-def _cross_scan(
-    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int
-) -> Tensor:
+def _cross_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int) -> Tensor:
     result: Tensor = _backend(u).forward(u, delta, a, b, c, skip, bias, height)
     return result
 

@@ -5,6 +5,7 @@ Nothing of size (position x channel x state) is ever stored: the backward pass k
 
 from __future__ import annotations
 
+
 from typing import Any
 
 import numba
@@ -21,7 +22,7 @@ _compiled: dict[str, Any] = {"parallel": True, "fastmath": True, "cache": True, 
 
 @numba.njit(fastmath=True, inline="always")
 def _exp(x):  # type: ignore[no-untyped-def]
-    """exp(x) in float32 for x <= 0, in a form that vectorises: 2^floor * polynomial (degree 6 of 2^f on [0, 1), relative error 3e-9 before rounding)."""
+    """exp(x) in float32 for x <= 0 in a form that vectorises: 2^floor times a polynomial of degree 6 (relative error 3e-9 on [0, 1))."""
     z = max(x * _LOG2E, np.float32(-126.0))
     whole = np.floor(z)
     f = z - whole
@@ -157,5 +158,11 @@ def backward(
     dskip = (grad * u).sum((0, 1)).expand_as(skip).clone()
     ddelta_t = torch.from_numpy(ddelta)
     return (
-        torch.from_numpy(du), ddelta_t, torch.from_numpy(da).sum(0), torch.from_numpy(db), torch.from_numpy(dc), dskip, ddelta_t.sum((0, 1)),
+        torch.from_numpy(du),
+        ddelta_t,
+        torch.from_numpy(da).sum(0),
+        torch.from_numpy(db),
+        torch.from_numpy(dc),
+        dskip,
+        ddelta_t.sum((0, 1)),
     )

@@ -22,9 +22,7 @@ def walks(routes: int, height: int, width: int) -> Tensor:
     return torch.stack([rows, columns, rows.flip(0), columns.flip(0)])
 
 
-def cross_scan(
-    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int
-) -> Tensor:
+def cross_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int) -> Tensor:
     """Selective scan along every route, summed over the routes; see :func:`napari_breastseg.networks.selective_scan.cross_scan`."""
     batch, length, channels = u.shape
     y = torch.zeros_like(u)

@@ -1,0 +1,176 @@
+"""Predict one case: coarse pass first, then refined windows, likely candidates first."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_breastseg.case import Box, Case, Prediction, slices
+from napari_breastseg.errors import InputError
+from napari_breastseg.inference.runner import Runner
+from napari_breastseg.inference.windows import blending_weight, plan_windows
+from napari_breastseg.methods.model import Model
+from napari_breastseg.preprocess.breast_region import breast_boxes
+from napari_breastseg.preprocess.intensity import first_post_contrast
+from napari_breastseg.preprocess.resample import resample, working_shape
+from napari_breastseg.progress import Job, Progress
+
+Map = npt.NDArray[np.float32]
+SMALLEST_ML = 0.015
+"""Components smaller than this are dropped from the masks: half of a sphere of 4 mm, the smallest tumour in training."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A part of a prediction that can be shown already.
+
+    Attributes
+    ----------
+    kind : str
+        "coarse" or "refined".
+    box : Box
+        Where it belongs on the case's grid.
+    probability : ndarray, float32
+        Probability of tumour in the box.
+    """
+
+    kind: Literal["coarse", "refined"]
+    box: Box
+    probability: Map
+
+
+def predict(
+    case: Case, model: Model, *, device: str = "auto", region: Literal["breast", "full"] = "breast", threshold: float | None = None
+) -> Job[Prediction]:
+    """Predict where the tumour is; yields a :class:`Preview` as the payload of the Progress as soon as there is something to see.
+
+    Parameters
+    ----------
+    case : Case
+    model : Model
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+    region : str
+        "breast" places windows in one box per breast, "full" in the whole field of view.
+    threshold : float, optional
+        Probability from which a voxel is tumour; the model card's, else 0.5.
+
+    Raises
+    ------
+    InputError
+        If the case lacks a phase that the model needs, is of another modality, or is constant.
+    ComputeError
+        If the device is missing or memory does not suffice.
+    """
+    started = time.perf_counter()
+    if case.modality != model.preset.modality:
+        raise InputError(
+            f"{model.preset.name} is made for {model.preset.modality}, but {case.name} is {case.modality}. Choose another model."
+        )
+    cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
+    yield Progress(0, 1, "Preparing the images")
+    channels = model.preset.inputs(case)
+    whole: Box = ((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))
+    boxes = [whole] if region == "full" else breast_boxes(case.phase(first_post_contrast(case)), case.geometry.spacing)
+    runner = Runner(model, device)
+    coarse = np.zeros(case.shape, np.float32)
+    fine = np.zeros(case.shape, np.float32)
+    grids = [_Grid(box, channels, case, model) for box in boxes]
+    total = 1 + sum(len(grid.windows) for grid in grids)
+    for grid in grids:
+        part = grid.half_resolution(runner)
+        _keep(coarse, grid.box, part)
+        yield Progress(1, total, "Coarse pass", Preview("coarse", grid.box, part))
+    done = 1
+    for grid in sorted(grids, key=lambda g: -float(g.guide.max())):
+        for box in grid.refine(runner):
+            done += 1
+            yield Progress(done, total, "Refining", Preview("refined", box, grid.part(box)))
+        _keep(fine, grid.box, grid.probability())
+    details = {
+        "device": runner.device.type,
+        "seconds": round(time.perf_counter() - started, 2),
+        "windows": total - 1,
+        "region": region,
+        "threshold": cut,
+        "memory_steps": runner.steps,
+    }
+    volume = case.geometry.voxel_ml
+    return Prediction(model.sha, fine, clean_mask(coarse > cut, volume), clean_mask(fine > cut, volume), details=details)
+
+
+def clean_mask(mask: npt.NDArray[np.bool_], voxel_ml: float) -> npt.NDArray[np.uint8]:
+    """Drop connected components (26 neighbours) smaller than `SMALLEST_ML`."""
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    keep = sizes * voxel_ml >= SMALLEST_ML
+    keep[0] = False
+    cleaned: npt.NDArray[np.uint8] = keep[labels].astype(np.uint8)
+    return cleaned
+
+
+def _keep(target: Map, box: Box, part: Map) -> None:
+    """Merge `part` where boxes overlap: the larger probability stands."""
+    window = target[slices(box)]
+    np.maximum(window, part, out=window)
+
+
+class _Grid:
+    """One box of the case on the model's working grid, with one accumulator."""
+
+    def __init__(self, box: Box, channels: npt.NDArray[np.float32], case: Case, model: Model) -> None:
+        self.box, self.model = box, model
+        part = channels[(slice(None), *slices(box))]
+        self.size = part.shape[1:]
+        self.shape = working_shape(self.size, case.geometry.spacing, model.preset.spacing)
+        self.channels = resample(part, self.shape)
+        self.windows = plan_windows(self.shape, model.preset.patch)
+        self.guide: Map = np.zeros(self.shape, np.float32)
+        self.sum: Map = np.zeros(self.shape, np.float32)
+        self.weight: Map = np.zeros(self.shape, np.float32)
+
+    def half_resolution(self, runner: Runner) -> Map:
+        """Run at twice the spacing; return the probability on the case's grid and keep it as the guide of the refined pass."""
+        half = tuple(max(1, n // 2) for n in self.shape)
+        channels = resample(self.channels, half)
+        total, weight = np.zeros(half, np.float32), np.zeros(half, np.float32)
+        for window in plan_windows(half, self.model.preset.patch):
+            _add(total, weight, window, runner.probability(channels[(slice(None), *slices(window))]))
+        coarse = (total / weight)[None]
+        self.guide = resample(coarse, self.shape)[0]
+        part: Map = resample(coarse, self.size)[0]
+        return part
+
+    def refine(self, runner: Runner) -> Iterator[Box]:
+        """Run the windows, those with the likeliest candidates first; yield the box of the case that each one covers."""
+        for window in sorted(self.windows, key=lambda w: -float(self.guide[slices(w)].max())):
+            _add(self.sum, self.weight, window, runner.probability(self.channels[(slice(None), *slices(window))]))
+            z, y, x = (
+                (origin + int(low * n / m), origin + min(n, math.ceil(high * n / m)))
+                for (low, high), (origin, _), n, m in zip(window, self.box, self.size, self.shape, strict=True)
+            )
+            yield z, y, x
+
+    def probability(self) -> Map:
+        """Blended probability so far, on the grid of the case; the guide stands where no window has been."""
+        blended = np.where(self.weight > 0, self.sum / np.maximum(self.weight, 1e-6), self.guide)
+        part: Map = resample(blended[None], self.size)[0]
+        return part
+
+    def part(self, box: Box) -> Map:
+        """The blended probability within `box` of the case."""
+        z, y, x = (slice(low - origin, high - origin) for (low, high), (origin, _) in zip(box, self.box, strict=True))
+        return self.probability()[z, y, x]
+
+
+def _add(total: Map, weight: Map, window: Box, probability: Map) -> None:
+    importance = blending_weight((probability.shape[0], probability.shape[1], probability.shape[2]))
+    total[slices(window)] += importance * probability
+    weight[slices(window)] += importance

@@ -1,0 +1,64 @@
+"""Replay: phantoms that a fine-tune keeps practising on, and others on which it must not become worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+from napari_breastseg.methods.preset import Preset
+from napari_breastseg.phantom import make_phantom
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.training.sampling import Volume, cut, make_volume
+
+SHAPE = (96, 160, 160)
+PRACTICE_SEEDS = range(9000, 9006)
+"""Phantoms to practise on."""
+EXAM_SEEDS = range(9100, 9108)
+"""Phantoms to judge on: fixed, and never trained on by anything."""
+_VERSION = 1  # counts changes of the phantom that make cached volumes stale
+
+
+def replay_volumes(preset: Preset, seeds: range, cache: Path | None = None) -> Job[list[Volume]]:
+    """Return the phantoms of `seeds` on the preset's working grid, made once per computer and then read back.
+
+    Parameters
+    ----------
+    cache : Path, optional
+        Folder to keep them in; the user's cache folder if not given.
+    """
+    folder = cache or Path(platformdirs.user_cache_dir("napari-breastseg")) / f"replay-{_VERSION}"
+    volumes = []
+    for index, seed in enumerate(seeds):
+        yield Progress(index, len(seeds), "Preparing replay cases")
+        volumes.append(phantom_volume(preset, seed, SHAPE, folder))
+    return volumes
+
+
+def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folder: Path) -> Volume:
+    """Return one phantom on the preset's working grid, from `folder` if it was made before."""
+    path = folder / f"{preset.name.replace('/', '-')}-{seed}.npz"
+    if not path.is_file():
+        phantom = make_phantom(seed, shape, phases=2)
+        volume = make_volume(phantom.case, phantom.tumour, preset, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".tmp.npz")
+        np.savez(aside, channels=volume.channels, labels=volume.labels, **volume.centres)  # type: ignore[arg-type]
+        aside.replace(path)
+        return volume
+    with np.load(path, allow_pickle=False) as stored:
+        return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
+
+
+def exam_windows(volumes: list[Volume], size: int) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]]:
+    """Cut from each volume the window around the middle of its tumours, or around bright healthy tissue if it has none."""
+    windows = []
+    for volume in volumes:
+        points = volume.centres["tumour"] if len(volume.centres["tumour"]) else volume.centres["bright"]
+        centre = points[np.argmin(((points - points.mean(0)) ** 2).sum(1))]
+        centre = np.clip(centre, size // 2, np.maximum(np.array(volume.labels.shape) - size // 2, size // 2))
+        image = cut(volume.channels, centre, size, float(volume.channels[0].min())).astype(np.float32)
+        windows.append((image, cut(volume.labels, centre, size, 0)))
+    return windows

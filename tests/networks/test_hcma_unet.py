@@ -1,0 +1,64 @@
+"""HCMA-UNet: published counts, any input size, and that every part takes part."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_breastseg.networks.hcma_unet import AxialAttention, HCMAUNet, Mixer
+
+COUNTS: dict[Mixer, int] = {
+    "none": 2_579_180,
+    "vssb": 3_191_100,
+    "vssb+asc": 2_763_372,
+    "vssb+asa": 4_009_512,
+    "full": 2_872_984,
+    "mamba3d": 3_223_020,
+}
+
+
+@pytest.mark.parametrize("mixer", COUNTS)
+def test_parameter_count_is_the_published_one(mixer: Mixer) -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in HCMAUNet(mixer=mixer).parameters()) == COUNTS[mixer]
+
+
+def test_part_counts_follow_the_layer_table() -> None:
+    with torch.device("meta"):
+        network = HCMAUNet()
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    assert count(network.stem) == 266
+    assert [count(stage.reduce) for stage in network.encoder] == [8_032, 24_256, 81_280, 293_632]
+    assert [count(stage.mix) for stage in network.encoder] == [8_259, 19_875, 59_459, 206_211]
+    assert [count(stage.dense) for stage in network.encoder] == [21_632, 84_224, 332_288, 1_319_936]
+    assert [count(up) for up in network.decoder] == [197_632, 164_352, 41_216, 10_368]
+
+
+@pytest.mark.parametrize("size", [(16, 16, 16), (17, 30, 9), (1, 24, 24)])
+def test_any_size_is_taken(size: tuple[int, int, int]) -> None:
+    network = HCMAUNet(in_channels=2).eval()
+    features, logits = network.features(torch.randn(1, 2, *size))
+    assert features.shape == (1, 32, *size)
+    assert logits.shape == (1, 2, *size)
+
+
+@pytest.mark.parametrize("mixer", COUNTS)
+def test_every_parameter_receives_a_gradient(mixer: Mixer) -> None:
+    torch.manual_seed(0)
+    network = HCMAUNet(mixer=mixer, patch=16)
+    network(torch.randn(1, 1, 16, 16, 16)).square().mean().backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert silent == []
+
+
+def test_position_embedding_is_exact_at_its_own_length() -> None:
+    torch.manual_seed(0)
+    attention = AxialAttention(4, 8)
+    tokens = torch.randn(1, 8, 2, 3, 4)
+    q, k = (f(tokens) + attention.position.T[:, None, None] for f in (attention.query, attention.key))
+    weights = torch.einsum("bshwc,bthwc->bhwst", q, k) / 2
+    expected = torch.einsum("bhwst,bthwc->bshwc", weights.softmax(-1), attention.value(tokens))
+    torch.testing.assert_close(attention(tokens, torch.zeros_like(tokens)), 0.5 * expected, rtol=1e-4, atol=1e-5)
