@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_breastseg.cli.work import record_mask
+from napari_breastseg.io import read_case, read_mask
+from napari_breastseg.session import Session
+
+Cli = Callable[..., Any]
+
+
+HELP = """
+import sys
+from napari_breastseg.cli import main
+sys.argv = ["napari-breastseg", "--help"]
+try:
+    main()
+except SystemExit as end:
+    print(end.code, [name for name in ("torch", "monai", "numpy", "matplotlib") if name in sys.modules])
+"""
+
+
+def test_help_needs_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("predict",), ("predict", "x.nii"), ("predict", "x", "--out", "y", "--times", "a,b")])
+def test_wrong_usage_is_exit_2(cli: Cli, arguments: tuple[str, ...]) -> None:
+    assert cli(*arguments).code == 2
+
+
+def test_info(cli: Cli) -> None:
+    answer = cli("info", "--json").answer
+    assert answer["devices"]["cpu"] and answer["scan"] and answer["threads"]["torch"] >= 1
+    assert "torch" in cli("info").out
+
+
+def test_methods_have_the_published_counts(cli: Cli) -> None:
+    found = {row["name"]: row["parameters"] for row in cli("methods", "--json").answer["methods"]}
+    published = {"paper": 2_872_984, "baseline": 2_579_180, "vssb": 3_191_100, "vssb-asc": 2_763_372, "vssb-asa": 4_009_512}
+    for name, count in {**published, "mamba3d": 3_223_020}.items():
+        assert found[f"hcma-unet/{name}"] == count
+
+
+@pytest.mark.usefixtures("quick")
+def test_predict_writes_the_mask_on_the_original_grid(cli: Cli, phases: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results" / "mask.nii.gz"
+    said = cli("predict", phases, "--out", out, "--model", weights, "--json")
+    assert said.code == 0
+    assert said.answer["tumour_voxels"] == 162 and said.answer["device"] == "cpu"
+    assert "a library that prints" not in said.out
+    written, image = nib.load(out), nib.load(phases / "case_0000.nii.gz")
+    assert written.shape == image.shape and np.array_equal(written.affine, image.affine)
+    assert np.asarray(written.dataobj).sum() == 162
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_session_from_the_first_prediction_to_the_export(cli: Cli, phases: Path, weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    first = cli("predict", phases, "--session", folder, "--model", weights, "--json").answer
+    case_id = first["case_id"]
+    truth = phases / "truth.nii.gz"
+    learned = cli("learn", "--session", folder, "--correction", f"{case_id[:6]}={truth}", "--json")
+    assert learned.code == 0 and learned.answer["adopted"] and learned.answer["reasons"] == ["a reason"]
+    versions = cli("models", "--session", folder, "--json").answer
+    assert [row["sha256"] for row in versions["models"]] == [first["model"], learned.answer["model"]]
+    assert versions["current"] == learned.answer["model"]
+    assert versions["models"][1]["round"] == 1
+    again = cli("models", "--session", folder, "--use", first["model"][:8], "--json").answer
+    assert again["current"] == first["model"]
+    exported = cli("export", "--session", folder, "--case", case_id[:6], "--out", tmp_path / "out", "--json").answer
+    mask = np.asarray(nib.load(exported["mask"]).dataobj)
+    assert np.array_equal(mask > 0, np.asarray(nib.load(truth).dataobj) > 0)
+    assert json.loads(Path(exported["provenance"]).read_text())["prediction"]["model"] == first["model"]
+    assert cli("verify", "--session", folder, "--json").answer == {"problems": []}
+
+
+def test_a_corrected_mask_becomes_one_edit_per_region(phases: Path, tmp_path: Path) -> None:
+    case = read_case(phases)
+    truth = read_mask(phases / "truth.nii.gz", case)
+    truth[0, 0, 0] = 1
+    with Session.create(tmp_path / "session") as session:
+        case_id = session.add_case(case)
+        assert record_mask(session, case_id, truth) == 2 == session.seq(case_id)
+        np.testing.assert_array_equal(session.mask(case_id), truth)
+        assert record_mask(session, case_id, truth) == 0
+        assert session.marks(case_id)[-1].what == "case-done"
+
+
+@pytest.mark.usefixtures("quick")
+def test_simulate_reports_every_round(cli: Cli, phases: Path, weights: Path, tmp_path: Path) -> None:
+    arguments = ("simulate", "--case", phases, "--reference", phases / "truth.nii.gz", "--model", weights, "--rounds", "2")
+    said = cli(*arguments, "--session", tmp_path / "kept", "--json")
+    assert said.code == 0
+    rounds = said.answer["rounds"]
+    assert [row["round"] for row in rounds] == [0, 1, 2]
+    assert rounds[0]["strokes"] == 0 and rounds[1]["strokes"] > 0 and rounds[1]["person_seconds"] > 0
+    assert rounds[0]["dice"] == rounds[0]["dice_shown"] < rounds[1]["dice_shown"] < rounds[2]["dice_shown"]
+    assert rounds[1]["dice"] == rounds[0]["dice"], "the model's own prediction does not profit from the overlay"
+    with Session.open(tmp_path / "kept") as session:
+        assert len(session.rounds()) == 2 and len(session.predictions(session.cases[0])) == 3
+    assert "Dice of the model" in cli(*arguments, "--rounds", "0").out
+
+
+@pytest.mark.usefixtures("quick")
+def test_demo_keeps_the_session_and_draws_a_picture(cli: Cli, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_breastseg.cli.demo.SHAPE", (24, 40, 40))
+    monkeypatch.setattr("napari_breastseg.methods.model.starter_models", lambda: {"hcma-unet/practical": weights})
+    said = cli("demo", "--out", tmp_path / "demo", "--rounds", "1", "--json")
+    assert said.code == 0, said.err
+    assert (tmp_path / "demo" / "demo.png").read_bytes().startswith(b"\x89PNG")
+    again = cli("demo", "--out", tmp_path / "demo", "--rounds", "1", "--json").answer
+    assert again["session"] != said.answer["session"]
+    with Session.open(again["session"]) as session:
+        assert session.verify() == []
+
+
+def test_train_hands_its_settings_over(cli: Cli, phases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def fake(preset: Any, config: Any, out: Path, labelled: Any, start: Any, device: str) -> Any:
+        seen.update(preset=preset.name, config=config, labelled=[case.name for case, _ in labelled])
+        out.mkdir()
+        (out / "settings.json").touch()
+        return out / "model.safetensors"
+        yield
+
+    monkeypatch.setattr("napari_breastseg.training.from_scratch.train_from_scratch", fake)
+    (phases / "truth.nii.gz").rename(phases / "case_mask.nii.gz")
+    data, out = phases.rename(tmp_path / "data-case").parent / "data", tmp_path / "out"
+    data.mkdir()
+    (tmp_path / "data-case").rename(data / "one")
+    arguments = ("train", "hcma-unet/paper", "--out", out, "--data", data, "--phantoms", "3", "--steps", "5", "--json")
+    assert cli(*arguments, "--resume").code == 1
+    answer = cli(*arguments).answer
+    assert answer["cases"] == 1 and answer["model"] == str(out / "model.safetensors")
+    assert seen["preset"] == "hcma-unet/paper" and seen["config"].phantoms == 3 and seen["config"].steps == 5
+    assert "--resume" in cli(*arguments).answer["error"]
+    assert cli(*arguments, "--resume").code == 0
