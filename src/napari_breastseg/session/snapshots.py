@@ -36,7 +36,7 @@ class Snapshots:
         self._cases = cases
         self._due: dict[str, int] = {}
         self._worker: ThreadPoolExecutor | None = None
-        self._pending: list[Future[None]] = []
+        self._writing: Future[None] | None = None
 
     def folder(self, case_id: str, seq: int) -> Path:
         """Return where the snapshot of a case at `seq` lies."""
@@ -71,11 +71,11 @@ class Snapshots:
         return 0, np.full(shape, UNDECIDED, dtype=np.uint8)
 
     def due(self, case_id: str, seq: int) -> bool:
-        """Tell whether it is time for a snapshot of a case whose annotation stands at `seq`; says so once."""
+        """Tell whether it is time for a snapshot of a case whose annotation stands at `seq`; says so once, and not while one is written."""
         if case_id not in self._due:
             last = self._journal.light("SELECT max(seq) FROM snapshot WHERE case_id=?", (case_id,))[0][0]
             self._due[case_id] = int(last or 0) + EVERY
-        if seq < self._due[case_id]:
+        if seq < self._due[case_id] or (self._writing is not None and not self._writing.done()):
             return False
         self._due[case_id] = seq + EVERY
         return True
@@ -84,8 +84,7 @@ class Snapshots:
         """Have the background thread store `labels` (which nobody may change any more)."""
         if self._worker is None:
             self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="label-snapshots")
-        self._pending = [future for future in self._pending if not future.done()]
-        self._pending.append(self._worker.submit(self._write_or_log, case_id, seq, labels))
+        self._writing = self._worker.submit(self._write_or_log, case_id, seq, labels)
 
     def _write_or_log(self, case_id: str, seq: int, labels: npt.NDArray[np.uint8]) -> None:
         try:
