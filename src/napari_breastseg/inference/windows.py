@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -12,8 +13,14 @@ import numpy.typing as npt
 from napari_breastseg.case import Box
 
 
+STRETCH = 1.25
+"""How much longer than the patch a window may be, if fewer windows then suffice: the networks take any size."""
+
+
 def plan_windows(shape: Sequence[int], patch: Sequence[int], overlap: float = 0.25) -> list[Box]:
     """Cover a box with as few windows as the overlap allows, spread evenly from edge to edge.
+
+    A box of 65 voxels gets one window of 65, not two of 64: windows stretch by up to `STRETCH`.
 
     Parameters
     ----------
@@ -24,10 +31,11 @@ def plan_windows(shape: Sequence[int], patch: Sequence[int], overlap: float = 0.
     """
     axes = []
     for length, size in zip(shape, patch, strict=True):
-        size = min(size, length)
-        count = 1 if length == size else int(np.ceil((length - size) / (size * (1 - overlap)))) + 1
-        starts = np.round(np.linspace(0, length - size, count)).astype(int)
-        axes.append([(int(s), int(s) + size) for s in starts])
+        # n windows of size s that overlap by the share o cover s (1 + (n - 1) (1 - o)) voxels.
+        count = max(1, math.ceil((length / (size * STRETCH) - 1) / (1 - overlap)) + 1)
+        window = min(length, max(size, math.ceil(length / (1 + (count - 1) * (1 - overlap)))))
+        starts = np.round(np.linspace(0, length - window, count)).astype(int)
+        axes.append([(int(s), int(s) + window) for s in starts])
     return [(z, y, x) for z, y, x in itertools.product(*axes)]
 
 

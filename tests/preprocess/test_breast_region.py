@@ -1,0 +1,36 @@
+"""Boxes never cut off breast tissue and leave out what they can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_breastseg.case import slices
+from napari_breastseg.io import read_case, read_mask
+from napari_breastseg.phantom import TISSUES, make_phantom
+from napari_breastseg.preprocess.breast_region import breast_boxes
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_all_tumour_and_gland_lie_in_a_box(seed: int) -> None:
+    phantom = make_phantom(seed, (48, 80, 80), phases=2)
+    inside = np.zeros(phantom.tumour.shape, bool)
+    for box in breast_boxes(phantom.case.phase(1), phantom.case.geometry.spacing):
+        inside[slices(box)] = True
+    assert inside[phantom.tumour == 1].all()
+    gland = phantom.tissue == TISSUES.index("gland")
+    assert inside[gland].mean() > 0.995
+
+
+@pytest.mark.realdata
+def test_real_case_at_both_resolutions(data: Path) -> None:
+    for folder, expected in (("fullfov_half", 2), ("native_crop", 1)):
+        case = read_case(data / "duke_153" / folder)
+        mask = read_mask(data / "duke_153" / folder / "duke_153_tumour_semiauto.nii.gz", case)
+        boxes = breast_boxes(case.phase(1), case.geometry.spacing)
+        assert len(boxes) == expected
+        assert any(mask[slices(box)].sum() == mask.sum() for box in boxes)
+        if expected == 2:
+            assert sum(np.prod([b - a for a, b in box]) for box in boxes) < 0.85 * np.prod(case.shape)
