@@ -43,7 +43,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Tell the person something on standard error."""
-        self._console.print(text, highlight=False, markup=False)
+        print(text, file=sys.stderr)
 
     def run(self, job: Job[T]) -> T:
         """Run a job with a progress bar on standard error; on a terminal only, so that logs stay short."""

@@ -26,6 +26,8 @@ def predict_file(
     from napari_breastseg.inference import predict
     from napari_breastseg.methods.model import load_model
 
+    if out is not None:
+        _writable(out)
     case = read_case(image, times)
     if folder is None:
         prediction = speaker.run(predict(case, load_model(model or DEFAULT_MODEL), device=device))
@@ -45,6 +47,14 @@ def predict_file(
         "tumour_ml": round(voxels * case.geometry.voxel_ml, 3),
         **prediction.details,
     }
+
+
+def _writable(out: Path) -> None:
+    """Refuse an impossible name before minutes of work."""
+    if not out.parent.is_dir():
+        raise InputError(f"There is no folder {out.parent}. Make it first, or choose another place for the mask.")
+    if not out.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{out.name} is no name of a NIfTI file. Let it end in .nii.gz.")
 
 
 def _in_session(speaker: Report, case: Case, folder: Path, model: str | None, device: str) -> tuple[Prediction, Any, str]:
