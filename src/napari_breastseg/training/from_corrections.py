@@ -201,7 +201,7 @@ class _Batch:
         for _ in range(2):
             one = self.corrected[rng.choice(len(self.corrected), p=self.shares)]
             component = one.components[rng.integers(len(one.components))]
-            image, label = draw_patch(rng, one.volume, component[rng.integers(len(component))], self.config.patch, half_resolution=0.0)
+            image, label = draw_patch(rng, one.volume, component[rng.integers(len(component))], self.config.patch, sparse=True)
             images.append(image)
             labels.append(label)
         volume = self.practice[rng.integers(len(self.practice))]
