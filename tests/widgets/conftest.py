@@ -132,7 +132,7 @@ def settled(qtbot: Any) -> Callable[[BreastSegWidget], None]:
         qtbot.waitUntil(lambda: not dock.desk.jobs.busy, timeout=10_000)
         journal = dock.desk.journal
         if journal is not None:
-            qtbot.waitUntil(lambda: not journal.unsaved, timeout=10_000)
+            qtbot.waitUntil(lambda: journal.idle, timeout=10_000)
         qtbot.wait(50)
 
     return wait

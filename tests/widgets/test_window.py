@@ -69,3 +69,9 @@ def test_closing_the_window_during_a_job_ends_it_and_closes_the_session(
     qtbot.waitUntil(lambda: loop.closed == ["predict"], timeout=5000)
     qtbot.wait(100)
     Session.open(path).close()
+
+
+def test_previews_do_not_come_after_the_result(window_dock: BreastSegWidget, settled: Any) -> None:
+    window_dock.predict.predict.click()
+    settled(window_dock)
+    assert [layer.name for layer in window_dock.desk.viewer.layers if layer.visible] == ["tiny", "Tumour"]

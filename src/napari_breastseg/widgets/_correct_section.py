@@ -45,6 +45,7 @@ class CorrectSection(Section):
         self.column.addWidget(self.retry)
         self.column.addWidget(self.hint)
         self.brush.valueChanged.connect(lambda *_: self._shape_brush())
+        desk.saved.connect(self._enable_steps)
         self.ball.toggled.connect(lambda *_: self._shape_brush())
         self._journal: StrokeJournal | None = None
         self._layer: Labels | None = None
@@ -60,8 +61,9 @@ class CorrectSection(Section):
         self._watch_layer(None if desk.painter is None else desk.painter.layer)
         self._watch_journal(desk.journal)
         ready = desk.painter is not None and not desk.read_only
-        for control in (self.paint, self.erase, self.brush, self.ball, self.undo, self.redo, self.reviewed, self.case_done):
+        for control in (self.paint, self.erase, self.brush, self.ball, self.reviewed, self.case_done):
             control.setEnabled(ready)
+        self._enable_steps()
         if desk.view is None:
             self.say("Choose a case first.")
         elif desk.read_only:
@@ -71,14 +73,20 @@ class CorrectSection(Section):
         else:
             self.say("")
 
+    def _enable_steps(self, _: object = None) -> None:
+        for step in (self.undo, self.redo):
+            step.setEnabled(self.desk.corrected and not self.desk.read_only)
+
     def _watch_layer(self, layer: Labels | None) -> None:
         if layer is self._layer:
             return
         if self._layer is not None:
+            self._layer.events.paint.disconnect(self._enable_steps)
             self._layer.events.mode.disconnect(self._on_mode)
             self._layer.events.brush_size.disconnect(self._on_brush)
         self._layer = layer
         if layer is not None:
+            layer.events.paint.connect(self._enable_steps, position="last")
             layer.events.mode.connect(self._on_mode)
             layer.events.brush_size.connect(self._on_brush)
             self._shape_brush()

@@ -75,6 +75,11 @@ class Desk(QObject):
         """Whether the case has a prediction."""
         return self._predicted is not None
 
+    @property
+    def corrected(self) -> bool:
+        """Whether the person has corrected anything in this case."""
+        return self.journal is not None and (self.journal.seq > 0 or self.journal.unsaved > 0)
+
     def use_case(self, case: Case, folder: Path) -> None:
         """Copy a case into the open session, or into the one in `folder`, which is made if need be, and show it."""
         session = self.session

@@ -40,7 +40,7 @@ class BreastSegWidget(QWidget):
         for section in (self.case, self.predict, self.correct, self.learn, self.versions):
             column.addWidget(section)
         column.addStretch(1)
-        scroll = QScrollArea()
+        scroll = self.scroll_area = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidget(content)

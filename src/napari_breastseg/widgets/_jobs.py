@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from napari.qt.threading import create_worker
 from napari.utils import progress as activity_bar
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QEventLoop, QObject, QThread, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QApplication
 
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.widgets._messages import tell
+
+T = TypeVar("T")
+
+
+def while_responsive(title: str, work: Callable[[], T]) -> T:
+    """Return the result of `work`, done on another thread while the window stays alive.
+
+    For the calls of napari that want their result at once: readers and sample data. Without a running window, or on another thread than
+    its own, the work is simply done.
+    """
+    app = QApplication.instance()
+    if app is None or QThread.currentThread() is not app.thread():
+        return work()
+    bar = activity_bar(total=0, desc=title)
+    loop, timer = QEventLoop(), QTimer()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        future = thread.submit(work)
+        timer.timeout.connect(lambda: loop.quit() if future.done() else None)
+        timer.start(20)
+        loop.exec()
+    bar.close()
+    return future.result()
 
 
 @dataclass(frozen=True)
@@ -143,13 +167,16 @@ class JobRunner(QObject):
             last_act()
 
     def _on_progress(self, run: _Run, step: Progress) -> None:
-        if run is not self._run:
-            return
-        if self._bar.total != step.total:
-            self._bar.total = step.total
-        self._bar.set_description(step.message)
-        self._bar.update(step.step - self._bar.n)
-        self.progressed.emit(run.kind, step)
+        """Pass a step on, then draw the bar: napari handles events while it draws, later steps and the end of the job among them."""
+        if run is self._run:
+            self.progressed.emit(run.kind, step)
+        for draw in (
+            lambda: setattr(self._bar, "total", step.total),
+            lambda: self._bar.set_description(step.message),
+            lambda: self._bar.update(step.step - self._bar.n),
+        ):
+            if run is self._run:
+                draw()
 
     def _on_returned(self, run: _Run, result: Any) -> None:
         self._end(run)

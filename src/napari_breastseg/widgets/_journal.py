@@ -84,6 +84,11 @@ class StrokeJournal(QObject):
         """Number of strokes that are not durable yet."""
         return sum(isinstance(item, Stroke) for item in tuple(self._queue))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._queue
+
     def pending(self) -> Iterator[Stroke]:
         """Return the strokes that are not durable yet, oldest first."""
         return (item for item in tuple(self._queue) if isinstance(item, Stroke))

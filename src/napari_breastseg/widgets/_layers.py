@@ -56,7 +56,7 @@ def case_layers(case: Case) -> list[LayerDataTuple]:
             (
                 subtraction,
                 {
-                    "name": f"{case.name} · subtraction (post 1 − pre)",
+                    "name": "Subtraction (post 1 − pre)",
                     "colormap": "gray",
                     "contrast_limits": (0.0, limits(subtraction[::2, ::2, ::2], 0.5, 99.95)[1]),
                     "visible": False,

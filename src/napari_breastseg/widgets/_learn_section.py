@@ -41,8 +41,7 @@ class LearnSection(Section):
     def refresh(self) -> None:
         """Enable learning once there is something to learn from."""
         desk = self.desk
-        corrected = desk.journal is not None and (desk.journal.seq > 0 or desk.journal.unsaved > 0)
-        self.learn.setEnabled(corrected and not desk.read_only and not desk.jobs.busy)
+        self.learn.setEnabled(desk.corrected and not desk.read_only and not desk.jobs.busy)
         if desk.view is None:
             self._outcome = ""
             self.say("Choose a case first.")
@@ -51,7 +50,7 @@ class LearnSection(Section):
         elif self._outcome:
             self.say(self._outcome)
         else:
-            self.say("Press <b>Learn</b> when you have corrected some slices." if corrected else "Correct something first.")
+            self.say("Press <b>Learn</b> when you have corrected some slices." if desk.corrected else "Correct something first.")
 
     def start(self) -> None:
         """Run one learning round on all corrections of the session."""

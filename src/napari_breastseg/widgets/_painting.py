@@ -92,10 +92,11 @@ class TumourPainter:
         if strange.any():
             part[strange] = self._drawn[place][strange]
             self.layer.refresh()
-            inform("Only tumour (label 1) and erasing are kept here; what was painted with another label was taken back.")
         for value in (BACKGROUND, TUMOUR):
             self._journal_value(box, mask & ~strange & (part == value), value)
         self._drawn[place] = part
+        if strange.any():
+            inform("Only tumour (label 1) and erasing are kept here; what was painted with another label was taken back.")
 
     def _journal_value(self, box: Box, mask: npt.NDArray[np.bool_], value: int) -> None:
         inner = box_of(mask)

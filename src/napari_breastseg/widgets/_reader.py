@@ -9,6 +9,7 @@ from napari.types import LayerDataTuple
 
 from napari_breastseg.errors import BreastSegError
 from napari_breastseg.io import read_case
+from napari_breastseg.widgets._jobs import while_responsive
 from napari_breastseg.widgets._layers import case_layers
 from napari_breastseg.widgets._messages import tell
 
@@ -27,7 +28,8 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 def read(path: str | Sequence[str]) -> list[LayerDataTuple]:
     """Read one examination; what is wrong with it is told in one sentence, and then no layer is added."""
     try:
-        case = read_case(Path(path if isinstance(path, str) else path[0]))
+        place = Path(path if isinstance(path, str) else path[0])
+        case = while_responsive(f"Reading {place.name}", lambda: read_case(place))
     except BreastSegError as error:
         tell(error)
         return [(None,)]

@@ -26,7 +26,8 @@ class VersionsSection(Section):
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setMinimumHeight(110)
+        self.table.setSizeAdjustPolicy(QAbstractItemView.SizeAdjustPolicy.AdjustToContents)
+        self.table.setMaximumHeight(160)
         header, numbers = self.table.horizontalHeader(), self.table.verticalHeader()
         assert header is not None and numbers is not None
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
@@ -68,9 +69,11 @@ class VersionsSection(Section):
         else:
             state = "adopted" if learned.adopted else "not adopted"
         made = datetime.fromisoformat(model.time).astimezone()
+        when = f"{made:%H:%M}" if made.date() == datetime.now().astimezone().date() else f"{made:%d %b}"
         reasons = "" if learned is None else "\n".join(learned.reasons)
-        tooltip = reasons or str(model.card.get("trained_on", "The model that the session began with"))
-        for column, words in enumerate((model.sha[:8], f"{made:%d %b %H:%M}", (model.parent or "")[:8] or "–", state)):
+        tooltip = f"Made {made:%d %B %Y, %H:%M}\n"
+        tooltip += reasons or str(model.card.get("trained_on", "The model that the session began with"))
+        for column, words in enumerate((model.sha[:8], when, (model.parent or "")[:8] or "–", state)):
             item = QTableWidgetItem(words)
             item.setToolTip(tooltip)
             item.setData(Qt.ItemDataRole.UserRole, model.sha)

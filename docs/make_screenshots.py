@@ -1,0 +1,198 @@
+"""Makes the pictures of the README: drives napari through its real menus, buttons and mouse, and saves what the window shows.
+
+    make screenshots                                  (on Linux, on a virtual screen)
+    python docs/make_screenshots.py [--out FOLDER]    (elsewhere, on the machine's own)
+
+Nothing outside a temporary folder and the output folder is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+SIZE = (1500, 950)
+HOUR = 3600.0
+Points = list[tuple[float, float]]
+
+
+class Driver:
+    """A person at napari's window, who waits for what must come."""
+
+    def __init__(self, out: Path) -> None:
+        import napari
+        from qtpy.QtWidgets import QApplication, QMainWindow
+
+        self.out = out
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window.resize(*SIZE)
+        self.app = QApplication.instance()
+        self.window = next(widget for widget in QApplication.topLevelWidgets() if isinstance(widget, QMainWindow) and widget.isVisible())
+        self.wait(lambda: self.window.width() == SIZE[0], 30)
+
+    def wait(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Let the window live until `ready`."""
+        end = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() > end:
+                raise TimeoutError(f"waited {seconds:.0f} s in vain")
+            self.pause(0.02)
+
+    def pause(self, seconds: float) -> None:
+        """Let the window live for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.app.processEvents()
+            time.sleep(0.005)
+
+    def choose(self, *path: str) -> None:
+        """Choose an entry of the menu bar, by the beginnings of its names."""
+        actions = self.window.menuBar().actions()
+        for name in path:
+            found = [action for action in actions if action.text().replace("&", "").startswith(name)]
+            if not found:
+                raise LookupError(f"no menu entry {name}; there are {[action.text() for action in actions]}")
+            menu = found[0].menu()
+            if menu is not None:
+                menu.aboutToShow.emit()
+                actions = menu.actions()
+        found[0].trigger()
+        self.pause(0.2)
+
+    def click(self, button: object) -> None:
+        """Press a button with the left mouse button."""
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+
+        self.dock.scroll_area.ensureWidgetVisible(button)
+        self.wait(button.isEnabled, 30)
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        self.pause(0.1)
+
+    def drag(self, points: Points) -> None:
+        """Draw along points (y, x) in mm of the slice that is shown."""
+        from qtpy.QtCore import QPoint, Qt
+        from qtpy.QtTest import QTest
+
+        canvas = next(w for w in self.window.findChildren(object) if type(w).__name__.startswith("CanvasBackend"))
+        _, y0, x0 = self.viewer.camera.center
+        places = [
+            QPoint(
+                round(canvas.width() / 2 + (x - x0) * self.viewer.camera.zoom),
+                round(canvas.height() / 2 + (y - y0) * self.viewer.camera.zoom),
+            )
+            for y, x in points
+        ]
+        QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=places[0])
+        for place in places[1:]:
+            QTest.mouseMove(canvas, place)
+            self.pause(0.02)
+        QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=places[-1])
+        self.pause(0.1)
+
+    def open_dock(self) -> None:
+        """Open the dock from the Layers menu."""
+        from napari_breastseg.widgets._dock import BreastSegWidget
+
+        self.choose("Layers", "Segment", "Breast segmentation")
+        self.wait(lambda: bool(self.window.findChildren(BreastSegWidget)), 60)
+        (self.dock,) = self.window.findChildren(BreastSegWidget)
+
+    def idle(self, seconds: float = HOUR) -> None:
+        """Wait until no job runs and every stroke is saved."""
+        desk = self.dock.desk
+        self.pause(0.3)
+        self.wait(lambda: not desk.jobs.busy and (desk.journal is None or not desk.journal.unsaved), seconds)
+        self.pause(0.5)
+
+    def picture(self, name: str) -> None:
+        """Save what the window shows."""
+        self.pause(0.5)
+        self.viewer.screenshot(str(self.out / name), canvas_only=False, flash=False)
+        print(self.out / name, flush=True)
+
+    def correct_slice(self, truth: npt.NDArray[np.uint8], value: int) -> bool:
+        """Paint what is missing (1) or erase what is wrong (0) in the slice where there is most of it; False if there is nothing."""
+        from napari_breastseg.case import TUMOUR
+
+        desk = self.dock.desk
+        wrong = (truth == value) & (desk.painter.layer.data != value)
+        z = int(wrong.sum(axis=(1, 2)).argmax())
+        if wrong[z].sum() < 12:
+            return False
+        _, dy, dx = desk.view.case.geometry.spacing
+        self.viewer.dims.set_point(1, z * desk.view.case.geometry.spacing[0])
+        depth = ndimage.distance_transform_edt(truth[z] == value)
+        labels, _ = ndimage.label(wrong[z])
+        biggest = labels == np.bincount(labels[labels > 0]).argmax()
+        reach = min(3.0, float(depth[biggest].max()))
+        self.click(self.dock.correct.paint if value == TUMOUR else self.dock.correct.erase)
+        self.dock.correct.brush.setValue(max(1, int(2 * reach - 1)))
+        rows, columns = np.nonzero(biggest & (depth >= reach))
+        order = np.argsort(columns if np.ptp(columns) > np.ptp(rows) else rows)
+        self.drag([(float(rows[i] * dy), float(columns[i] * dx)) for i in order[:: max(1, len(order) // 12)]])
+        self.idle(60)
+        return True
+
+
+def zoom_to(driver: Driver, truth: npt.NDArray[np.uint8], width_mm: float) -> None:
+    """Bring the lesion to the middle of the canvas."""
+    spacing = driver.dock.desk.view.case.geometry.spacing
+    z, y, x = (float(c * s) for c, s in zip(ndimage.center_of_mass(truth), spacing, strict=True))
+    driver.viewer.camera.center = (z, y, x)
+    driver.viewer.camera.zoom = 700 / width_mm
+    driver.viewer.dims.set_point(1, z)
+
+
+def tour(out: Path) -> None:
+    """Go through the work once and save a picture at each step."""
+    driver = Driver(out)
+    driver.choose("File", "Open Sample", "DCE-MRI breast phantom")
+    driver.wait(lambda: len(driver.viewer.layers) == 2, HOUR)
+    truth = driver.viewer.layers[0].metadata["breastseg_truth"]
+    driver.open_dock()
+    driver.click(driver.dock.case.use)
+    driver.idle()
+    driver.viewer.reset_view()
+    driver.viewer.dims.set_point(1, float(ndimage.center_of_mass(truth)[0] * driver.dock.desk.view.case.geometry.spacing[0]))
+    driver.picture("01_case.png")
+    driver.click(driver.dock.predict.predict)
+    driver.idle()
+    driver.picture("02_predict.png")
+    zoom_to(driver, truth, 70.0)
+    strokes = 0
+    while strokes < 8 and (driver.correct_slice(truth, 1) | driver.correct_slice(truth, 0)):
+        strokes += 1
+    driver.picture("03_correct.png")
+    driver.click(driver.dock.learn.learn)
+    driver.idle()
+    driver.dock.scroll_area.ensureWidgetVisible(driver.dock.learn)
+    driver.picture("04_learn.png")
+    driver.dock.scroll_area.ensureWidgetVisible(driver.dock.versions)
+    driver.dock.versions.table.selectRow(0)
+    driver.picture("05_versions.png")
+    driver.viewer.close()
+
+
+def main() -> None:
+    """Make the pictures with settings and sessions in a temporary folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images", help="folder for the pictures")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(XDG_DATA_HOME=folder, XDG_CONFIG_HOME=folder, NAPARI_CONFIG=str(Path(folder) / "napari.yaml"))
+        tour(arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
