@@ -16,7 +16,9 @@ def inputs(batch: int, height: int, width: int, channels: int, states: int, rout
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
-    a = -torch.arange(1, states + 1, dtype=torch.float64).expand(routes, channels, states) * (1 + 0.1 * normal(routes, channels, states).abs())
+    a = -torch.arange(1, states + 1, dtype=torch.float64).expand(routes, channels, states) * (
+        1 + 0.1 * normal(routes, channels, states).abs()
+    )
     tensors = [
         normal(batch, length, channels),
         normal(batch, length, routes, channels),

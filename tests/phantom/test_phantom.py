@@ -58,7 +58,9 @@ def test_kinetics_follow_the_published_model() -> None:
     assert maps.enhancement(0.06).item() / 0.001 == pytest.approx(2.0 * 3.0, rel=0.01)
 
 
-@pytest.mark.parametrize(("beta", "amplitude", "expected"), [(-0.1, 1, PERSISTENT), (0.0, 1, PLATEAU), (0.1, 2, WASHOUT), (0.1, 0.05, NO_UPTAKE)])
+@pytest.mark.parametrize(
+    ("beta", "amplitude", "expected"), [(-0.1, 1, PERSISTENT), (0.0, 1, PLATEAU), (0.1, 2, WASHOUT), (0.1, 0.05, NO_UPTAKE)]
+)
 def test_curve_types(beta: float, amplitude: float, expected: int) -> None:
     maps = Kinetics(*(np.full((1, 1, 1), v, np.float32) for v in (100.0, amplitude, 4.0, beta)))
     assert maps.curve_types((-30.0, 90.0, 180.0, 360.0)).item() == expected

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Box
 
-
 STRETCH = 1.25
 """How much longer than the patch a window may be, if fewer windows then suffice: the networks take any size."""
 

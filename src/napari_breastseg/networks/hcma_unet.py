@@ -174,7 +174,7 @@ class ViewBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channel, D, H, W) to the same shape."""
         tokens = x.permute(self.to_slices)
-        mixed = self.block(tokens.flatten(0, 1)).view(tokens.shape)
+        mixed: Tensor = self.block(tokens.flatten(0, 1)).view(tokens.shape)
         if self.attention is not None:
             mixed = self.attention(mixed, tokens)
         return mixed.permute(self.back)

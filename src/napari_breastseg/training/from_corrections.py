@@ -54,10 +54,10 @@ class LearnConfig:
     seed : int
     """
 
-    steps: int = 60
+    steps: int = 40
     patch: int = 48
-    scope: Literal["head", "decoder", "all"] = "all"
-    learning_rate: float = 3e-4
+    scope: Literal["head", "decoder", "all"] = "decoder"
+    learning_rate: float = 3e-3
     trust: float = 1.0
     replay: float = 1.0
     l2sp: float = 1e-3
@@ -113,18 +113,20 @@ def learn(
     exam = yield from replay_volumes(preset, EXAM_SEEDS)
     runner = Runner(parent, device)
     examiner = _Examiner(corrected, exam, parent, runner)
-    before = examiner.score(dict(parent.weights))
-    at_base = before if origin.sha == parent.sha else examiner.score(dict(origin.weights))
+    before = yield from examiner.score(dict(parent.weights), "Scoring the model in use")
+    at_base = before
+    if origin.sha != parent.sha:
+        at_base = yield from examiner.score(dict(origin.weights), "Scoring the base model")
     network = parent.network(runner.device).train()
     trained = trainable(network, config.scope)
     batch = _Batch(corrected, practice, parent, origin, runner.device, config)
     fit_config = FitConfig(config.steps, config.learning_rate, weight_decay=0.0, ema=0.95, save_every=20, seed=config.seed)
     weights = yield from fit(network, batch.loss, fit_config, folder / "state.safetensors", trained)
     best, decision = dict(parent.weights), None
-    for number, share in enumerate(BLENDS):
-        yield Progress(number, len(BLENDS), "Judging the candidate")
+    for share in BLENDS:
         blend = {key: torch.lerp(old, weights[key].cpu(), share) for key, old in parent.weights.items()}
-        judged = judge(examiner.score(blend), before, at_base)
+        score = yield from examiner.score(blend, "Judging the candidate")
+        judged = judge(score, before, at_base)
         if decision is None or judged.adopted:
             best, decision = blend, Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share})
         if judged.adopted:
@@ -162,11 +164,16 @@ class _Examiner:
         self.corrected, self.runner, self.patch = corrected, runner, parent.preset.patch
         self.windows = exam_windows(exam, self.patch[0])
 
-    def score(self, weights: Weights) -> Score:
+    def score(self, weights: Weights, message: str) -> Job[Score]:
         """Score `weights`; the runner keeps them afterwards."""
         self.runner.network.load_state_dict(weights)
+        total = 1 + len(self.windows)
+        yield Progress(0, total, message)
         trained, held_out = balanced_accuracy(self.corrected, self.patch, self.runner.probability)
-        replay = [_dice(self.runner.probability(image) > 0.5, labels == TUMOUR) for image, labels in self.windows]
+        replay = []
+        for number, (image, labels) in enumerate(self.windows, 1):
+            yield Progress(number, total, message)
+            replay.append(_dice(self.runner.probability(image) > 0.5, labels == TUMOUR))
         return Score(held_out, trained, replay)
 
 

@@ -88,7 +88,7 @@ def fit(
         optimiser.zero_grad(set_to_none=True)
         value = loss(network, step)
         if torch.isfinite(value):
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             nn.utils.clip_grad_norm_(parameters, config.clip)
             optimiser.step()
             bad = 0
@@ -127,7 +127,7 @@ def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, av
     if not path.is_file():
         return 0
     device = next(network.parameters()).device
-    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
         for key in file.keys():  # noqa: SIM118 - a safetensors handle is not a mapping

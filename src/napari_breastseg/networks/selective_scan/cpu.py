@@ -5,7 +5,6 @@ Nothing of size (position x channel x state) is ever stored: the backward pass k
 
 from __future__ import annotations
 
-
 from typing import Any
 
 import numba
@@ -134,7 +133,7 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 
 
 def _threads() -> None:
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
 
 
 def forward(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int) -> Tensor:
