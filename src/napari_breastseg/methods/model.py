@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from napari_breastseg.errors import ModelError
+from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods import DEFAULT, get_preset, presets
 from napari_breastseg.methods.preset import Preset
 
@@ -127,20 +126,6 @@ def save_model(weights: Mapping[str, Tensor], card: Mapping[str, Any], folder: P
     stem = name or hashlib.sha256(content).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.safetensors"
-    write_durably(path.with_suffix(".json"), json.dumps(dict(card), indent=2, sort_keys=True).encode())
-    write_durably(path, content)
+    write_atomically(path.with_suffix(".json"), json.dumps(dict(card), indent=2, sort_keys=True).encode())
+    write_atomically(path, content)
     return path
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write `content` aside, flush it to the disk, and rename it into place."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

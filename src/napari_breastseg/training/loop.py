@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from napari_breastseg.errors import ComputeError
-from napari_breastseg.methods.model import write_durably
+from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.progress import Job, Progress
 
 Weights = dict[str, Tensor]
@@ -120,7 +120,7 @@ def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, aver
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
     content = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"step": str(step)})
-    write_durably(path, content)
+    write_atomically(path, content)
 
 
 def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: Weights) -> int:
