@@ -111,7 +111,7 @@ def open_dock(qtbot: Any, loop: FakeLoop, sessions: Path) -> Iterator[Callable[.
     yield open_it
     for dock in opened:
         dock.shut()
-        qtbot.waitUntil(lambda: not dock.desk.jobs.busy, timeout=10_000)  # noqa: B023
+        qtbot.waitUntil(lambda: not dock.desk.jobs.busy, timeout=180_000)  # noqa: B023
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ def settled(qtbot: Any) -> Callable[[BreastSegWidget], None]:
     """Wait until the dock runs no job and every stroke has left its queue."""
 
     def wait(dock: BreastSegWidget) -> None:
-        qtbot.waitUntil(lambda: not dock.desk.jobs.busy, timeout=10_000)
+        qtbot.waitUntil(lambda: not dock.desk.jobs.busy, timeout=180_000)
         journal = dock.desk.journal
         if journal is not None:
-            qtbot.waitUntil(lambda: journal.idle, timeout=10_000)
+            qtbot.waitUntil(lambda: journal.idle, timeout=180_000)
         qtbot.wait(50)
 
     return wait

@@ -153,7 +153,7 @@ def test_a_stroke_that_cannot_be_saved_stays_and_is_saved_later(
     with monkeypatch.context() as broken:
         broken.setattr(Session, "record", full)
         paint(predicted, (9, 3, 3))
-        qtbot.waitUntil(lambda: "The disk is full. Free some space." in notices)
+        qtbot.waitUntil(lambda: "The disk is full. Free some space." in notices, timeout=60_000)
         assert "not saved" in predicted.correct.saved.text()
         assert predicted.desk.painter.layer.data[9, 3, 3] == 1
     paint(predicted, (10, 3, 3))
@@ -168,7 +168,7 @@ def test_a_change_made_elsewhere_is_caught_up_with(predicted: BreastSegWidget, s
     session, case_id = predicted.desk.session, predicted.desk.case_id
     session.record(case_id, Edit(((0, 1), (0, 1), (0, 1)), np.ones((1, 1, 1), bool), 1, "script", 0))
     paint(predicted, (9, 3, 3))
-    qtbot.waitUntil(lambda: len(notices) == 1)
+    qtbot.waitUntil(lambda: len(notices) == 1, timeout=60_000)
     predicted.correct.retry.click()
     settled(predicted)
     assert np.array_equal(session.mask(case_id), predicted.desk.painter.layer.data)
@@ -179,7 +179,7 @@ def test_marks_are_kept(predicted: BreastSegWidget, settled: Any, qtbot: Any) ->
     predicted.desk.viewer.dims.set_point(1, 6 * 2.0)
     predicted.correct.reviewed.click()
     predicted.correct.case_done.click()
-    qtbot.waitUntil(lambda: len(predicted.desk.session.marks(predicted.desk.case_id)) == 2)
+    qtbot.waitUntil(lambda: len(predicted.desk.session.marks(predicted.desk.case_id)) == 2, timeout=60_000)
     slice_mark, case_mark = predicted.desk.session.marks(predicted.desk.case_id)
     assert slice_mark.value == {"axis": 0, "index": 6}
     assert (case_mark.what, case_mark.value) == ("case-done", True)
@@ -210,7 +210,7 @@ def test_a_version_that_is_not_adopted_is_said_so(predicted: BreastSegWidget, se
 def test_cancel_closes_the_job_and_changes_nothing(dock_with_case: BreastSegWidget, settled: Any, loop: FakeLoop, qtbot: Any) -> None:
     loop.endless = True
     dock_with_case.predict.predict.click()
-    qtbot.waitUntil(lambda: dock_with_case.predict.bar.bar.value() == 1)
+    qtbot.waitUntil(lambda: dock_with_case.predict.bar.bar.value() == 1, timeout=60_000)
     dock_with_case.predict.bar.cancel.click()
     settled(dock_with_case)
     assert loop.closed == ["predict"]

@@ -15,6 +15,7 @@ from napari_breastseg.widgets._dock import BreastSegWidget
 from .conftest import FakeLoop, paint, use
 
 pytestmark = pytest.mark.qt
+MENUS = {"napari/layers/segment": "napari-breastseg.dock", "napari/file/io_utilities": "napari-breastseg.open_examination"}
 
 
 def test_mouse_strokes_and_keys_reach_the_journal(window_dock: BreastSegWidget, settled: Any, qtbot: Any) -> None:
@@ -33,11 +34,11 @@ def test_mouse_strokes_and_keys_reach_the_journal(window_dock: BreastSegWidget, 
     after = dock.desk.painter.layer.data.copy()
     assert not np.array_equal(after, before)
     qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: session.seq(case_id) == 2)
+    qtbot.waitUntil(lambda: session.seq(case_id) == 2, timeout=60_000)
     settled(dock)
     assert np.array_equal(dock.desk.painter.layer.data, before)
     qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
-    qtbot.waitUntil(lambda: session.seq(case_id) == 3)
+    qtbot.waitUntil(lambda: session.seq(case_id) == 3, timeout=60_000)
     settled(dock)
     assert np.array_equal(dock.desk.painter.layer.data, after)
 
@@ -64,9 +65,9 @@ def test_closing_the_window_during_a_job_ends_it_and_closes_the_session(
     loop.endless = True
     path = dock.desk.session.path
     dock.predict.predict.click()
-    qtbot.waitUntil(lambda: dock.predict.bar.bar.value() == 1)
+    qtbot.waitUntil(lambda: dock.predict.bar.bar.value() == 1, timeout=60_000)
     viewer.close()
-    qtbot.waitUntil(lambda: loop.closed == ["predict"], timeout=5000)
+    qtbot.waitUntil(lambda: loop.closed == ["predict"], timeout=60_000)
     qtbot.wait(100)
     Session.open(path).close()
 
@@ -75,3 +76,21 @@ def test_previews_do_not_come_after_the_result(window_dock: BreastSegWidget, set
     window_dock.predict.predict.click()
     settled(window_dock)
     assert [layer.name for layer in window_dock.desk.viewer.layers if layer.visible] == ["tiny", "Tumour"]
+
+
+def test_the_menus_lead_to_the_dock_and_to_a_folder(
+    make_napari_viewer: Any, loop: FakeLoop, sessions: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    import nibabel
+    from napari._app_model import get_app_model
+
+    nibabel.save(nibabel.Nifti1Image(np.ones((6, 7, 8), np.float32) * np.arange(8), np.eye(4)), tmp_path / "one_0000.nii.gz")
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getExistingDirectory", lambda *_: str(tmp_path))
+    viewer = make_napari_viewer()
+    app = get_app_model()
+    for menu, command in MENUS.items():
+        assert command in [item.command.id for item in app.menus.get_menu(menu) if hasattr(item, "command")]
+    app.commands.execute_command("napari-breastseg.open_examination").result()
+    assert [layer.metadata["breastseg_case"].shape for layer in viewer.layers] == [(8, 7, 6)]
+    app.commands.execute_command("napari-breastseg.dock").result()
+    assert len(viewer.window.dock_widgets) == 1
