@@ -123,6 +123,31 @@ def test_undo_crosses_a_restart(predicted: BreastSegWidget, open_dock: Any, sett
     assert np.array_equal(dock.desk.painter.layer.data, before)
 
 
+def test_a_closed_dock_finds_the_session_of_an_image_again(predicted: BreastSegWidget, open_dock: Any, settled: Any) -> None:
+    viewer, path = predicted.desk.viewer, predicted.desk.session.path
+    names = [layer.name for layer in viewer.layers]
+    paint(predicted, (9, 3, 3))
+    predicted.shut()
+    dock = open_dock(viewer)
+    dock.case.use.click()
+    settled(dock)
+    assert dock.desk.session.path == path
+    assert [layer.name for layer in viewer.layers] == names
+    assert dock.correct.saved.text() == "saved #1"
+    assert dock.desk.painter.layer.data[9, 3, 3] == 1
+
+
+def test_a_copy_of_the_tumour_layer_is_left_alone(predicted: BreastSegWidget, settled: Any) -> None:
+    viewer, layer = predicted.desk.viewer, predicted.desk.painter.layer
+    viewer.layers.remove(layer)
+    copy = viewer.add_labels(layer.data.copy(), name="mine", metadata=layer.metadata, scale=layer.scale, units=layer.units)
+    viewer.add_layer(layer)
+    predicted.predict.predict.click()
+    settled(predicted)
+    assert copy in viewer.layers
+    assert layer not in viewer.layers
+
+
 def test_a_new_prediction_keeps_the_corrections_and_no_old_history(predicted: BreastSegWidget, settled: Any) -> None:
     old = predicted.desk.painter.layer
     paint(predicted, (9, 3, 3))

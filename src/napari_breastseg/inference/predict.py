@@ -17,7 +17,7 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.windows import blending_weight, plan_windows
 from napari_breastseg.methods.model import Model
-from napari_breastseg.preprocess.breast_region import breast_boxes
+from napari_breastseg.preprocess.breast_region import breast_region
 from napari_breastseg.preprocess.intensity import first_post_contrast
 from napari_breastseg.preprocess.resample import resample, working_shape
 from napari_breastseg.progress import Job, Progress
@@ -77,8 +77,11 @@ def predict(
     cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
     yield Progress(0, 1, "Preparing the images")
     channels = model.preset.inputs(case)
-    whole: Box = ((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))
-    boxes = [whole] if region == "full" else breast_boxes(case.phase(first_post_contrast(case)), case.geometry.spacing)
+    boxes: list[Box] = [((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))]
+    inside = np.ones(case.shape[1:], bool)
+    if region == "breast":
+        found = breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
+        boxes, inside = found.boxes, found.inside
     runner = Runner(model, device)
     coarse = np.zeros(case.shape, np.float32)
     fine = np.zeros(case.shape, np.float32)
@@ -94,6 +97,8 @@ def predict(
             done += 1
             yield Progress(done, total, "Refining", Preview("refined", box, grid.part(box)))
         _keep(fine, grid.box, grid.probability())
+    coarse *= inside
+    fine *= inside
     details = {
         "device": runner.device.type,
         "seconds": round(time.perf_counter() - started, 2),

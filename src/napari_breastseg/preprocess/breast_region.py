@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -13,15 +16,32 @@ MARGIN = 8.0
 """mm kept around everything that was found."""
 CLEFT = 25.0
 """mm by which the midline must lie behind both breasts for the view to count as bilateral."""
-WALL = 45.0
-"""mm behind the bottom of the cleft that still belong to the breast (chest wall, axillary tail)."""
+WALL, CURVE = 25.0, 0.002
+"""mm behind the bottom of the cleft that still belong to the breast at the midline, and how much more per mm squared beside it, since the
+chest wall curves away: as far back as the wall, but not into the heart and the liver, which enhance."""
 
 
-def breast_boxes(volume: Volume, spacing: tuple[float, float, float]) -> list[Box]:
-    """Return one box per breast, or one box of the whole body if two breasts cannot be told apart.
+@dataclass(frozen=True)
+class BreastRegion:
+    """Where the breasts are.
+
+    Attributes
+    ----------
+    boxes : list of Box
+        One per breast, or one of the whole body if two breasts cannot be told apart.
+    inside : ndarray of bool, shape (y, x)
+        False behind the chest wall.
+    """
+
+    boxes: list[Box]
+    inside: npt.NDArray[np.bool_]
+
+
+def breast_region(volume: Volume, spacing: tuple[float, float, float]) -> BreastRegion:
+    """Find the breasts in one phase.
 
     The anterior surface of the body is followed from left to right. Where it shows two humps with a cleft between them, each hump
-    becomes a box that reaches `WALL` mm behind the bottom of the cleft. Nothing is cut when in doubt.
+    becomes a box that ends where the chest wall does. Nothing is cut when in doubt.
 
     Parameters
     ----------
@@ -31,10 +51,11 @@ def breast_boxes(volume: Volume, spacing: tuple[float, float, float]) -> list[Bo
         mm (z, y, x).
     """
     shape = volume.shape
+    everywhere = np.ones(shape[1:], bool)
     body = ndimage.binary_opening(body_mask(volume), iterations=2)
     labels, count = ndimage.label(body)
     if count == 0:
-        return [_box((0, shape[0]), (0, shape[1]), (0, shape[2]))]
+        return BreastRegion([_box((0, shape[0]), (0, shape[1]), (0, shape[2]))], everywhere)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     body = np.isin(labels, np.flatnonzero(sizes >= 0.1 * sizes.max()))
@@ -45,10 +66,13 @@ def breast_boxes(volume: Volume, spacing: tuple[float, float, float]) -> list[Bo
     x = (max(0, x0 - margin[2]), min(shape[2], x1 + margin[2]))
     cleft = _cleft(body, spacing)
     if cleft is None:
-        return [_box(z, y, x)]
+        return BreastRegion([_box(z, y, x)], everywhere)
     middle, bottom = cleft
-    back = min(y[1], int(np.ceil(bottom + WALL / spacing[1])))
-    return [_box(z, (y[0], back), (x[0], min(shape[2], middle + margin[2]))), _box(z, (y[0], back), (max(0, middle - margin[2]), x[1]))]
+    beside = (np.arange(shape[2]) - middle) * spacing[2]
+    limit = bottom + (WALL + CURVE * beside**2) / spacing[1]
+    halves = [(x[0], min(shape[2], middle + margin[2])), (max(0, middle - margin[2]), x[1])]
+    boxes = [_box(z, (y[0], min(y[1], math.ceil(limit[a:b].max()))), (a, b)) for a, b in halves]
+    return BreastRegion(boxes, np.arange(shape[1])[:, None] < limit)
 
 
 def _cleft(body: npt.NDArray[np.bool_], spacing: tuple[float, float, float]) -> tuple[int, int] | None:

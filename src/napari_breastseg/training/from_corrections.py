@@ -1,7 +1,7 @@
 """One learning round: fine-tune a model on a person's sparse corrections without letting it forget, and judge the candidate.
 
 Sparse loss on the corrected voxels, a trust region to the previous model away from them, replay of phantoms, L2-SP to the base model
-(Li et al. 2018) and an averaged candidate. Three blends of candidate and parent are tried (Wortsman et al. 2022): the strongest one
+(Li et al. 2018) and an averaged candidate. Four blends of candidate and parent are tried (Wortsman et al. 2022): the strongest one
 that passes the gate is proposed.
 """
 
@@ -31,7 +31,7 @@ from napari_breastseg.training.loop import FitConfig, Weights, fit
 from napari_breastseg.training.replay import EXAM_SEEDS, PRACTICE_SEEDS, exam_windows, replay_volumes
 from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch
 
-BLENDS = (1.0, 0.6, 0.3)
+BLENDS = (1.0, 0.6, 0.3, 0.15)
 """Shares of the way from the parent to the fine-tuned weights that are offered to the gate."""
 
 
@@ -57,9 +57,9 @@ class LearnConfig:
     steps: int = 40
     patch: int = 48
     scope: Literal["head", "decoder", "all"] = "decoder"
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     trust: float = 1.0
-    replay: float = 1.0
+    replay: float = 2.0
     l2sp: float = 1e-3
     reach: int = 4
     seed: int = 0
@@ -202,7 +202,7 @@ class _Batch:
         self.base = {key: value.to(device) for key, value in base.weights.items()}
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
-        """Draw the batch of `step` (two corrected patches and one of replay) and return its loss."""
+        """Draw the batch of `step` (two corrected patches and two of replay) and return its loss."""
         rng = np.random.default_rng((self.config.seed, step))
         images, labels = [], []
         for _ in range(2):
@@ -211,10 +211,13 @@ class _Batch:
             image, label = draw_patch(rng, one.volume, component[rng.integers(len(component))], self.config.patch, sparse=True)
             images.append(image)
             labels.append(label)
-        volume = self.practice[rng.integers(len(self.practice))]
-        image, label = draw_patch(rng, volume, draw_centre(rng, volume, 0.6), self.config.patch)
-        x = torch.from_numpy(np.stack([*images, image])).to(self.device)
-        y = torch.from_numpy(np.stack([*labels, label])).to(self.device)
+        for _ in range(2):
+            volume = self.practice[rng.integers(len(self.practice))]
+            image, label = draw_patch(rng, volume, draw_centre(rng, volume, 0.6), self.config.patch)
+            images.append(image)
+            labels.append(label)
+        x = torch.from_numpy(np.stack(images)).to(self.device)
+        y = torch.from_numpy(np.stack(labels)).to(self.device)
         logits = network(x)
         pull = sum(((p - self.base[name]) ** 2).sum() for name, p in network.named_parameters() if p.requires_grad)
         return (

@@ -14,7 +14,7 @@ from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.sampling import Volume, cut, make_volume
 
 SHAPE = (96, 160, 160)
-PRACTICE_SEEDS = range(9000, 9004)
+PRACTICE_SEEDS = range(9000, 9008)
 """Phantoms to practise on."""
 EXAM_SEEDS = range(9100, 9108)
 """Phantoms to judge on: fixed, and never trained on by anything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from functools import partial
 from html import escape
@@ -187,4 +188,4 @@ def _combo(tooltip: str) -> QComboBox:
 
 def _breakable(path: Path) -> str:
     """Let a long path wrap at its separators."""
-    return escape("/\u200b".join(path.parts).replace("//", "/", 1))
+    return escape(str(path).replace(os.sep, f"{os.sep}\u200b"))

@@ -93,9 +93,12 @@ class CaseView:
             layer.visible = False
             layer.refresh(extent=False)
 
-    def show_tumour(self, mask: npt.NDArray[np.uint8], model: str | None, editable: bool) -> Labels:
+    def show_tumour(self, mask: npt.NDArray[np.uint8], model: str | None, editable: bool, old: Labels | None) -> Labels:
         """Put a fresh tumour layer in the place of the old one, whose undo history would write old voxels into the new mask."""
-        old = self.layer("tumour")
+        if old is None:
+            old = self.layer("tumour")
+        elif old not in self._viewer.layers:
+            old = None
         new = layers.tumour_layer(mask, self.case.geometry, {**self._origin, "breastseg_model": model})
         if old is not None:
             new.brush_size, new.n_edit_dimensions, new.opacity = old.brush_size, old.n_edit_dimensions, old.opacity

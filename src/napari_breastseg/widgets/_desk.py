@@ -165,10 +165,12 @@ class Desk(QObject):
     def _attach(self, annotation: npt.NDArray[np.uint8]) -> Labels:
         """Make a fresh tumour layer and watch it."""
         assert self.view is not None and self.journal is not None
+        old = None
         if self.painter is not None:
             self.painter.detach()
+            old = self.painter.layer
         predicted = np.full(self.view.case.shape, BACKGROUND, np.uint8) if self._predicted is None else self._predicted
-        layer = self.view.show_tumour(overlay(predicted, annotation), self.model, editable=not self.read_only)
+        layer = self.view.show_tumour(overlay(predicted, annotation), self.model, not self.read_only, old)
         self.painter = TumourPainter(layer, predicted, annotation, self.journal, self.view.bring_into_view)
         return layer
 

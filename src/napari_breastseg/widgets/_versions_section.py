@@ -59,7 +59,7 @@ class VersionsSection(Section):
         journal = self.desk.journal
         self.edits.setVisible(journal is not None)
         if journal is not None:
-            self.edits.setText(f"Corrections of this case: {journal.seq} saved (undos count too).")
+            self.edits.setText(f"Edits of this case: {journal.seq} saved, undos included.")
 
     def _fill(self, line: int, model: ModelRow, learned: RoundRow | None, current: bool) -> None:
         if current:
