@@ -105,7 +105,7 @@ def test_a_file_that_states_no_orientation_says_so(save: Save) -> None:
 # --- what is refused, in one sentence and what to do
 
 
-def refused(path: Path, *expected: str) -> None:
+def check_refused(path: Path, *expected: str) -> None:
     before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
     with pytest.raises(InputError) as caught:
         read_case(path)
@@ -116,30 +116,30 @@ def refused(path: Path, *expected: str) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    refused(tmp_path / "gone.nii.gz", "no file or folder", "gone.nii.gz")
+    check_refused(tmp_path / "gone.nii.gz", "no file or folder", "gone.nii.gz")
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
-    refused(tmp_path / "a", "holds no image", ".nii.gz")
+    check_refused(tmp_path / "a", "holds no image", ".nii.gz")
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    refused(tmp_path / "notes.txt", "is no image", ".nii.gz")
+    check_refused(tmp_path / "notes.txt", "is no image", ".nii.gz")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 400, bytes(range(256)) * 8], ids=["empty", "text", "zeros", "bytes"])
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
 def test_no_image_in_spite_of_its_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    refused(tmp_path / name, "is no NIfTI image")
+    check_refused(tmp_path / name, "is no NIfTI image")
 
 
 def test_a_truncated_gzip_file(series: Path) -> None:
     path = series / "case_1_0001.nii.gz"
     path.write_bytes(path.read_bytes()[:-30])
-    refused(series, "case_1_0001.nii.gz", "cut short or damaged")
+    check_refused(series, "case_1_0001.nii.gz", "cut short or damaged")
 
 
 def test_a_gzip_file_with_a_flipped_bit(save: Save) -> None:
@@ -147,19 +147,19 @@ def test_a_gzip_file_with_a_flipped_bit(save: Save) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
-    refused(path, "cut short or damaged")
+    check_refused(path, "cut short or damaged")
 
 
 def test_voxels_missing_at_the_end(save: Save) -> None:
     path = save("a.nii", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
     path.write_bytes(path.read_bytes()[:-1])
-    refused(path, "voxels are missing at its end")
+    check_refused(path, "voxels are missing at its end")
 
 
 def test_a_header_that_claims_more_than_any_machine_holds(save: Save) -> None:
     path = save("a.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
     patch_header(path, 40, struct.pack("<4h", 3, 32767, 32767, 32767))
-    refused(path, "voxels are missing at its end")
+    check_refused(path, "voxels are missing at its end")
 
 
 def test_random_damage_to_the_header_never_ends_in_a_traceback(save: Save) -> None:
@@ -178,85 +178,85 @@ def test_random_damage_to_the_header_never_ends_in_a_traceback(save: Save) -> No
 
 def test_a_missing_phase_is_named(series: Path) -> None:
     (series / "case_1_0002.nii.gz").unlink()
-    refused(series, "Phase 0002 of case_1 is missing", "Add case_1_0002.nii.gz")
+    check_refused(series, "Phase 0002 of case_1 is missing", "Add case_1_0002.nii.gz")
 
 
 def test_a_missing_first_phase_is_named(series: Path) -> None:
     (series / "case_1_0000.nii.gz").unlink()
-    refused(series, "Phase 0000")
+    check_refused(series, "Phase 0000")
 
 
 def test_several_cases_are_named(series: Path) -> None:
     shutil.copy(series / "case_1_0000.nii.gz", series / "case_2_0000.nii.gz")
-    refused(series, "several cases (case_1, case_2)", "folder of its own")
+    check_refused(series, "several cases (case_1, case_2)", "folder of its own")
 
 
 def test_several_files_without_phases(save: Save) -> None:
     save("two/a.nii.gz", np.arange(8).reshape(2, 2, 2).astype(np.int16))
-    refused(save("two/b.nii.gz", np.arange(8).reshape(2, 2, 2).astype(np.int16)).parent, "a.nii.gz, b.nii.gz", "Name one file")
+    check_refused(save("two/b.nii.gz", np.arange(8).reshape(2, 2, 2).astype(np.int16)).parent, "a.nii.gz, b.nii.gz", "Name one file")
 
 
 def test_a_phase_that_is_there_twice(series: Path) -> None:
     (series / "case_1_0001.nii").write_bytes(gzip.decompress((series / "case_1_0001.nii.gz").read_bytes()))
-    refused(series, "phase 0001 twice", "case_1_0001.nii and case_1_0001.nii.gz")
+    check_refused(series, "phase 0001 twice", "case_1_0001.nii and case_1_0001.nii.gz")
 
 
 def test_phases_of_different_shapes(series: Path, save: Save) -> None:
     save("series/case_1_0003.nii.gz", np.arange(120).reshape(4, 5, 6).astype(np.int16))
-    refused(series, "differ in shape", "case_1_0000.nii.gz is (6, 5, 4)", "case_1_0003.nii.gz is (4, 5, 6)")
+    check_refused(series, "differ in shape", "case_1_0000.nii.gz is (6, 5, 4)", "case_1_0003.nii.gz is (4, 5, 6)")
 
 
 def test_phases_on_different_grids(series: Path, save: Save) -> None:
     save("series/case_1_0003.nii.gz", stored(series / "case_1_0003.nii.gz"), np.diag([0.8, 0.7, 1.2, 1.0]))
-    refused(series, "case_1_0000.nii.gz and case_1_0003.nii.gz lie on different grids")
+    check_refused(series, "case_1_0000.nii.gz and case_1_0003.nii.gz lie on different grids")
 
 
 def test_a_series_among_the_phases(series: Path, save: Save) -> None:
     save("series/case_1_0003.nii.gz", np.arange(240).reshape(6, 5, 4, 2).astype(np.int16))
-    refused(series, "case_1_0003.nii.gz holds 2 volumes")
+    check_refused(series, "case_1_0003.nii.gz holds 2 volumes")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_voxels_that_are_no_numbers_are_counted(save: Save, bad: float) -> None:
     array = np.arange(120, dtype=np.float32).reshape(4, 5, 3, 2)
     array[1, 2, :, 1] = bad
-    refused(save("a.nii.gz", array), "Phase 1 of", "3 voxel(s) that are no number", "replace them")
+    check_refused(save("a.nii.gz", array), "Phase 1 of", "3 voxel(s) that are no number", "replace them")
 
 
 def test_an_empty_phase(series: Path, save: Save) -> None:
     save("series/case_1_0002.nii.gz", np.zeros((6, 5, 4), np.uint16))
-    refused(series, "Phase 2 of", "case_1_0002.nii.gz is empty: every voxel is 0")
+    check_refused(series, "Phase 2 of", "case_1_0002.nii.gz is empty: every voxel is 0")
 
 
 @pytest.mark.parametrize("size", [0.0, -1.2, np.nan])
 def test_a_spacing_that_is_not_positive(save: Save, size: float) -> None:
     path = save("a.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
     patch_header(path, 88, struct.pack("<f", size))
-    refused(path, "voxel spacing", "not positive")
+    check_refused(path, "voxel spacing", "not positive")
 
 
 def test_two_voxel_sizes_in_one_header(save: Save) -> None:
     path = save("a.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
     patch_header(path, 88, struct.pack("<f", 5.0))
-    refused(path, "two voxel sizes", "0.8 x 0.7 x 5 and 0.8 x 0.7 x 1.2 mm")
+    check_refused(path, "two voxel sizes", "0.8 x 0.7 x 5 and 0.8 x 0.7 x 1.2 mm")
 
 
 def test_lengths_that_are_not_millimetres(save: Save) -> None:
     path = save("a.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
     patch_header(path, 123, bytes([3]))
-    refused(path, "lengths in micrometres", "millimetres")
+    check_refused(path, "lengths in micrometres", "millimetres")
     patch_header(path, 123, bytes([7]))
-    refused(path, "a unit that is not known")
+    check_refused(path, "a unit that is not known")
 
 
 def test_colours_and_complex_numbers(save: Save) -> None:
-    refused(save("c.nii.gz", np.ones((2, 2, 2), np.complex64)), "complex64 values")
+    check_refused(save("c.nii.gz", np.ones((2, 2, 2), np.complex64)), "complex64 values")
     colours = np.zeros((2, 2, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    refused(save("rgb.nii.gz", colours), "one grey value")
+    check_refused(save("rgb.nii.gz", colours), "one grey value")
 
 
 def test_five_dimensions(save: Save) -> None:
-    refused(save("a.nii.gz", np.arange(32).reshape(2, 2, 2, 2, 2).astype(np.int16)), "(2, 2, 2, 2, 2)")
+    check_refused(save("a.nii.gz", np.arange(32).reshape(2, 2, 2, 2, 2).astype(np.int16)), "(2, 2, 2, 2, 2)")
 
 
 # --- a real examination

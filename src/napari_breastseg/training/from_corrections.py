@@ -57,9 +57,9 @@ class LearnConfig:
     steps: int = 40
     patch: int = 48
     scope: Literal["head", "decoder", "all"] = "decoder"
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     trust: float = 1.0
-    replay: float = 2.0
+    replay: float = 1.5
     l2sp: float = 1e-3
     reach: int = 4
     seed: int = 0
@@ -202,7 +202,7 @@ class _Batch:
         self.base = {key: value.to(device) for key, value in base.weights.items()}
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
-        """Draw the batch of `step` (two corrected patches and two of replay) and return its loss."""
+        """Draw the batch of `step` (two corrected patches and one of replay) and return its loss."""
         rng = np.random.default_rng((self.config.seed, step))
         images, labels = [], []
         for _ in range(2):
@@ -211,11 +211,10 @@ class _Batch:
             image, label = draw_patch(rng, one.volume, component[rng.integers(len(component))], self.config.patch, sparse=True)
             images.append(image)
             labels.append(label)
-        for _ in range(2):
-            volume = self.practice[rng.integers(len(self.practice))]
-            image, label = draw_patch(rng, volume, draw_centre(rng, volume, 0.6), self.config.patch)
-            images.append(image)
-            labels.append(label)
+        volume = self.practice[rng.integers(len(self.practice))]
+        image, label = draw_patch(rng, volume, draw_centre(rng, volume, 0.6), self.config.patch)
+        images.append(image)
+        labels.append(label)
         x = torch.from_numpy(np.stack(images)).to(self.device)
         y = torch.from_numpy(np.stack(labels)).to(self.device)
         logits = network(x)

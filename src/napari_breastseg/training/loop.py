@@ -78,7 +78,10 @@ def fit(
     parameters = list(network.parameters() if trained is None else trained)
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     average = {key: value.detach().clone() for key, value in network.state_dict().items()}
-    first = _resume(state, network, optimiser, average) if state is not None else 0
+    first = 0
+    if state is not None:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        first = _resume(state, network, optimiser, average)
     bad, mean_loss = 0, float("nan")
     yield Progress(first, config.steps, "Training")
     for step in range(first, config.steps):
