@@ -53,7 +53,7 @@ def test_a_round_leaves_a_candidate_that_names_its_parent_and_reasons(correction
 
 
 @pytest.mark.slow
-def test_a_candidate_that_fails_the_replay_set_is_not_adopted(correction: Correction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forgetful_candidate_is_not_adopted(correction: Correction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every candidate forget: the first score is the parent's, those after it are worse on the replay set."""
     scores = iter([Score(0.8, 0.7, [0.9, 0.9])])
 

@@ -57,9 +57,9 @@ class LearnConfig:
     steps: int = 40
     patch: int = 48
     scope: Literal["head", "decoder", "all"] = "decoder"
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     trust: float = 1.0
-    replay: float = 1.5
+    replay: float = 1.0
     l2sp: float = 1e-3
     reach: int = 4
     seed: int = 0

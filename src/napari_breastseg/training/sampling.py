@@ -113,8 +113,8 @@ def draw_patch(
     Parameters
     ----------
     sparse : bool
-        The labels are a person's corrections: the patch is then mirrored at most, so that the few strokes are met on this very case, and
-        what lies outside the volume is not decided (in dense truth it is background).
+        The labels are a person's corrections: what lies outside the volume is then not decided (in dense truth it is background), and the
+        patch is never shown at half resolution, where thin strokes would vanish.
 
     Returns
     -------
@@ -123,15 +123,11 @@ def draw_patch(
     """
     jitter = rng.integers(-patch // 4, patch // 4 + 1, 3)
     outside = float(volume.channels[0].min())
-    if sparse:
-        mirrored = tuple(axis - 3 for axis in range(3) if rng.random() < 0.5)
-        image = np.flip(cut(volume.channels, centre + jitter, patch, outside), mirrored)
-        return image.astype(np.float32), np.flip(cut(volume.labels, centre + jitter, patch, UNDECIDED), mirrored)
     # The coarse pass of inference sees every case at half resolution: so must training.
-    factor = 2 if rng.random() < HALF_RESOLUTION else 1
+    factor = 2 if not sparse and rng.random() < HALF_RESOLUTION else 1
     wide = patch * 5 // 4 * factor
     image = cut(volume.channels, centre + jitter, wide, outside).astype(np.float32)
-    labels = cut(volume.labels, centre + jitter, wide, BACKGROUND)
+    labels = cut(volume.labels, centre + jitter, wide, UNDECIDED if sparse else BACKGROUND)
     if factor == 2:
         image = block_reduce(image, (1, 2, 2, 2), np.mean)  # type: ignore[no-untyped-call]
         labels = block_reduce(labels, (2, 2, 2), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]
