@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -111,6 +112,7 @@ def test_closing_before_the_start_starts_nothing() -> None:
     job = in_child("child_targets:add", {"a": 1, "b": 1})
     next(job)
     job.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:

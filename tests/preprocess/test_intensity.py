@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
@@ -15,7 +16,8 @@ from napari_breastseg.preprocess.resample import resample, working_shape
 def test_body_is_separated_from_air() -> None:
     phantom = make_phantom(2, (40, 64, 64), phases=2)
     body = body_mask(phantom.case.phase(1))
-    air = phantom.tissue == TISSUES.index("air")
+    # The mask is made from an average of three voxels, so it may reach one voxel, not two, into the air.
+    air = ~ndimage.binary_dilation(phantom.tissue != TISSUES.index("air"), iterations=2)
     fat = phantom.tissue == TISSUES.index("fat")
     assert body[fat].mean() > 0.95
     assert body[air].mean() < 0.05

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
 from napari_breastseg.phantom.acquisition import acquire, draw_protocol
-from napari_breastseg.phantom.anatomy import LESION, TISSUES, VESSEL, make_anatomy
+from napari_breastseg.phantom.anatomy import AIR, LESION, TISSUES, VESSEL, make_anatomy
 from napari_breastseg.phantom.contrast import CURVES, make_kinetics
 from napari_breastseg.phantom.lesions import draw_lesion
 from napari_breastseg.phantom.vessels import draw_vessels
@@ -93,4 +93,6 @@ def make_phantom(
             "lesions": [(round(t.diameter, 1), t.pattern) for t in tumours],
         },
     )
-    return Phantom(case, tumour, tissue, kinetics.curve_types(protocol.times), seed)
+    # Soft margins reach a little into the air, where no curve is anybody's.
+    curve = np.where(tissue == AIR, 0, kinetics.curve_types(protocol.times)).astype(np.uint8)
+    return Phantom(case, tumour, tissue, curve, seed)
