@@ -168,10 +168,11 @@ def tour(out: Path) -> None:
     driver.click(driver.dock.predict.predict)
     driver.idle()
     driver.picture("02_predict.png")
-    zoom_to(driver, truth, 70.0)
+    zoom_to(driver, truth, 120.0)
     strokes = 0
     while strokes < 8 and (driver.correct_slice(truth, 1) | driver.correct_slice(truth, 0)):
         strokes += 1
+    zoom_to(driver, truth, 120.0)
     driver.picture("03_correct.png")
     driver.click(driver.dock.learn.learn)
     driver.idle()

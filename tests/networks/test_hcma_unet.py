@@ -45,6 +45,26 @@ def test_any_size_is_taken(size: tuple[int, int, int]) -> None:
     assert logits.shape == (1, 2, *size)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_one_linear_map_gives_what_the_two_layers_give(training: bool) -> None:
+    """The decoder multiplies its last two layers first; with dropout between them it must not."""
+    torch.manual_seed(0)
+    network, x = HCMAUNet(in_channels=2).train(training), torch.randn(1, 2, 17, 24, 16)
+    torch.manual_seed(1)
+    logits = network(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(logits, network.features(x)[1], rtol=1e-4, atol=1e-4)
+
+
+def test_encoder_and_decoder_share_no_parameters() -> None:
+    network = HCMAUNet().eval()
+    with torch.no_grad():
+        encoded = network.encode(torch.randn(1, 1, 16, 16, 16))
+    network.decode(encoded, (16, 16, 16)).sum().backward()
+    reached = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert reached == {name for name, _ in network.decoder_parameters()}
+
+
 @pytest.mark.parametrize("mixer", COUNTS)
 def test_every_parameter_receives_a_gradient(mixer: Mixer) -> None:
     torch.manual_seed(0)

@@ -14,15 +14,13 @@ from scipy import ndimage
 
 from napari_breastseg.case import Box, Case, Modality, Prediction, slices
 from napari_breastseg.errors import InputError
+from napari_breastseg.inference.grids import Grid, Map, Region, plan_grids
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.windows import blending_weight, plan_windows
 from napari_breastseg.methods.model import Model
-from napari_breastseg.preprocess.breast_region import breast_region
-from napari_breastseg.preprocess.intensity import first_post_contrast
-from napari_breastseg.preprocess.resample import resample, working_shape
+from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
 
-Map = npt.NDArray[np.float32]
 SMALLEST_ML = 0.015
 """Components smaller than this are dropped from the masks: half of a sphere of 4 mm, the smallest tumour in training."""
 
@@ -47,7 +45,7 @@ class Preview:
 
 
 def predict(
-    case: Case, model: Model, *, device: str = "auto", region: Literal["breast", "full"] = "breast", threshold: float | None = None
+    case: Case, model: Model, *, device: str = "auto", region: Region = "breast", threshold: float | None = None
 ) -> Job[Prediction]:
     """Predict where the tumour is; yields a :class:`Preview` as the payload of the Progress as soon as there is something to see.
 
@@ -76,17 +74,12 @@ def predict(
         )
     cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
     yield Progress(0, 1, "Preparing the images")
-    channels = model.preset.inputs(case)
-    boxes: list[Box] = [((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))]
-    inside = np.ones(case.shape[1:], bool)
-    if region == "breast":
-        found = breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
-        boxes, inside = found.boxes, found.inside
+    plan, inside = plan_grids(case, model.preset, region)
     runner = Runner(model, device)
     coarse = np.zeros(case.shape, np.float32)
     fine = np.zeros(case.shape, np.float32)
-    grids = [_Grid(box, channels, case, model) for box in boxes]
-    total = 1 + sum(len(grid.windows) for grid in grids)
+    grids = [_Pass(grid, model) for grid in plan]
+    total = 1 + sum(len(grid.windows) for grid in plan)
     for grid in grids:
         part = grid.half_resolution(runner)
         _keep(coarse, grid.box, part)
@@ -132,47 +125,43 @@ def _keep(target: Map, box: Box, part: Map) -> None:
     np.maximum(window, part, out=window)
 
 
-class _Grid:
-    """One box of the case on the model's working grid, with one accumulator."""
+class _Pass:
+    """The coarse and the refined pass over one grid, with one accumulator."""
 
-    def __init__(self, box: Box, channels: npt.NDArray[np.float32], case: Case, model: Model) -> None:
-        self.box, self.model = box, model
-        part = channels[(slice(None), *slices(box))]
-        self.size = part.shape[1:]
-        self.shape = working_shape(self.size, case.geometry.spacing, model.preset.spacing)
-        self.channels = resample(part, self.shape)
-        self.windows = plan_windows(self.shape, model.preset.patch)
-        self.guide: Map = np.zeros(self.shape, np.float32)
-        self.sum: Map = np.zeros(self.shape, np.float32)
-        self.weight: Map = np.zeros(self.shape, np.float32)
+    def __init__(self, grid: Grid, model: Model) -> None:
+        self.grid, self.patch = grid, model.preset.patch
+        self.guide: Map = np.zeros(grid.shape, np.float32)
+        self.sum: Map = np.zeros(grid.shape, np.float32)
+        self.weight: Map = np.zeros(grid.shape, np.float32)
+
+    @property
+    def box(self) -> Box:
+        return self.grid.box
 
     def half_resolution(self, runner: Runner) -> Map:
         """Run at twice the spacing; return the probability on the case's grid and keep it as the guide of the refined pass."""
-        half = tuple(max(1, n // 2) for n in self.shape)
-        channels = resample(self.channels, half)
+        half = tuple(max(1, n // 2) for n in self.grid.shape)
+        channels = resample(self.grid.channels, half)
         total, weight = np.zeros(half, np.float32), np.zeros(half, np.float32)
-        for window in plan_windows(half, self.model.preset.patch):
+        for window in plan_windows(half, self.patch):
             _add(total, weight, window, runner.probability(channels[(slice(None), *slices(window))]))
-        coarse = (total / weight)[None]
-        self.guide = resample(coarse, self.shape)[0]
-        part: Map = resample(coarse, self.size)[0]
-        return part
+        coarse: Map = total / weight
+        self.guide = resample(coarse[None], self.grid.shape)[0]
+        return self.grid.to_case(coarse)
 
     def refine(self, runner: Runner) -> Iterator[Box]:
         """Run the windows, those with the likeliest candidates first; yield the box of the case that each one covers."""
-        for window in sorted(self.windows, key=lambda w: -float(self.guide[slices(w)].max())):
-            _add(self.sum, self.weight, window, runner.probability(self.channels[(slice(None), *slices(window))]))
+        for window in sorted(self.grid.windows, key=lambda w: -float(self.guide[slices(w)].max())):
+            _add(self.sum, self.weight, window, runner.probability(self.grid.window(window)))
             z, y, x = (
-                (origin + int(low * n / m), origin + min(n, math.ceil(high * n / m)))
-                for (low, high), (origin, _), n, m in zip(window, self.box, self.size, self.shape, strict=True)
+                (start + int(low * (end - start) / m), start + min(end - start, math.ceil(high * (end - start) / m)))
+                for (low, high), (start, end), m in zip(window, self.box, self.grid.shape, strict=True)
             )
             yield z, y, x
 
     def probability(self) -> Map:
         """Blended probability so far, on the grid of the case; the guide stands where no window has been."""
-        blended = np.where(self.weight > 0, self.sum / np.maximum(self.weight, 1e-6), self.guide)
-        part: Map = resample(blended[None], self.size)[0]
-        return part
+        return self.grid.to_case(np.where(self.weight > 0, self.sum / np.maximum(self.weight, 1e-6), self.guide))
 
     def part(self, box: Box) -> Map:
         """The blended probability within `box` of the case."""

@@ -13,12 +13,13 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_breastseg.errors import ModelError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods import DEFAULT, get_preset, presets
 from napari_breastseg.methods.preset import Preset
+from napari_breastseg.networks.segmentation import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Model:
     sha: str
     path: Path
 
-    def network(self, device: torch.device | str = "cpu") -> nn.Module:
+    def network(self, device: torch.device | str = "cpu") -> SegmentationNetwork:
         """Build the network with these weights on `device`, in evaluation mode.
 
         Raises

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from napari_breastseg.case import Case, Modality
+from napari_breastseg.networks.segmentation import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Preset:
     spacing : tuple of float
         Working grid, mm (z, y, x).
     network : callable
-        Builds the network with fresh weights: ``(batch, channels, D, H, W)`` to logits ``(batch, 2, D, H, W)``; its ``features``
-        method returns (last features, logits).
+        Builds the network with fresh weights: ``(batch, channels, D, H, W)`` to logits ``(batch, 2, D, H, W)``.
     inputs : callable
         Case to normalised channels, float32, shape (channels, z, y, x), on the case's own grid.
     about : str
@@ -43,7 +42,7 @@ class Preset:
     channels: int
     patch: tuple[int, int, int]
     spacing: tuple[float, float, float]
-    network: Callable[[], nn.Module]
+    network: Callable[[], SegmentationNetwork]
     inputs: Callable[[Case], npt.NDArray[np.float32]]
     about: str
     modality: Modality = "dce-mri"
@@ -54,7 +53,7 @@ class Preset:
         """The method's name, without the preset."""
         return self.name.split("/")[0]
 
-    def build(self) -> nn.Module:
+    def build(self) -> SegmentationNetwork:
         """Build the network with fresh weights."""
         return self.network()
 

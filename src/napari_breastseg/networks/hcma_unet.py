@@ -7,12 +7,14 @@ Structure, order of operations and initialisation follow the paper and the autho
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, interpolate, leaky_relu, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import conv_transpose3d, gelu, interpolate, leaky_relu, pad, scaled_dot_product_attention, silu
 
+from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.networks.selective_scan import cross_scan
 
 Mixer: TypeAlias = Literal["none", "vssb", "vssb+asc", "vssb+asa", "full", "mamba3d"]
@@ -280,14 +282,27 @@ class UpBlock(nn.Module):
         self.reduce = nn.Sequential(nn.Conv3d(low, high, 1), nn.InstanceNorm3d(high, affine=True), nn.LeakyReLU(0.01))
         self.up = nn.ConvTranspose3d(high, high, stride, stride)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Fuse x (batch, low, ...) with skip (batch, high, ...) and enlarge by the stride."""
-        out: Tensor = self.up(self.reduce(x) + skip)
+    def fuse(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Fuse x (batch, low, ...) with skip (batch, high, ...)."""
+        out: Tensor = self.reduce(x) + skip
         return out
 
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Fuse x (batch, low, ...) with skip (batch, high, ...) and enlarge by the stride."""
+        out: Tensor = self.up(self.fuse(x, skip))
+        return out
 
-class HCMAUNet(nn.Module):
+    def classify(self, fused: Tensor, head: nn.Conv3d) -> Tensor:
+        """Enlarge and apply `head` as one linear map: 1 / 16 of the multiplications, and no wide tensor at full resolution."""
+        weight = torch.einsum("ioxyz,co->icxyz", self.up.weight, head.weight.flatten(1))
+        bias = None if self.up.bias is None else head(self.up.bias[:, None, None, None]).flatten()
+        return conv_transpose3d(fused, weight, bias, self.up.stride)
+
+
+class HCMAUNet(SegmentationNetwork):
     """HCMA-UNet and the ablations of its Table II.
+
+    Any size is taken: the input is padded to a multiple of 8 (at least 16) by replication and the outputs are cropped.
 
     Parameters
     ----------
@@ -297,6 +312,8 @@ class HCMAUNet(nn.Module):
     patch : int
         Edge of the training patch that sizes the position embeddings (128 gives the published counts).
     """
+
+    decoding = ("decoder", "head")
 
     def __init__(self, in_channels: int = 1, classes: int = 2, mixer: Mixer = "full", patch: int = 128) -> None:
         super().__init__()
@@ -313,29 +330,44 @@ class HCMAUNet(nn.Module):
             if isinstance(block, (ResBlock, DenseBlock)):
                 block.apply(_truncated_normal)
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the last features (batch, 32, D, H, W), on which FRLoss works, and the logits (batch, classes, D, H, W).
-
-        Any size is taken: the input is padded to a multiple of 8 (at least 16) by replication and the outputs are cropped.
-        """
-        size = x.shape[2:]
-        margins = [m for s in reversed(size) for m in (0, max(2 * DIVISOR, math.ceil(s / DIVISOR) * DIVISOR) - s)]
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Return the skips of the stages, finest first, and the deepest features."""
+        margins = [m for s in reversed(x.shape[2:]) for m in (0, max(2 * DIVISOR, math.ceil(s / DIVISOR) * DIVISOR) - s)]
         if any(margins):
             x = pad(x, margins, mode="replicate")
         x = self.stem(x)
-        skips = []
+        encoded = []
         for stage in self.encoder:
             skip, x = stage(x)
-            skips.append(skip)
-        for up in self.decoder:
-            x = up(x, skips.pop())
-        logits = self.head(self.dropout(x))
-        d, h, w = size
-        return x[..., :d, :h, :w], logits[..., :d, :h, :w]
+            encoded.append(skip)
+        return [*encoded, x]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (batch, classes, D, H, W) of x (batch, in_channels, D, H, W)."""
-        return self.features(x)[1]
+    def decode(self, encoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return the logits (batch, classes, D, H, W)."""
+        last, fused = self._fuse(encoded)
+        if self.training and self.dropout.p > 0:
+            return crop(self.head(self.dropout(last.up(fused))), size)
+        return crop(last.classify(fused, self.head), size)
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the last features (batch, 32, D, H, W), on which FRLoss works, and the logits (batch, classes, D, H, W)."""
+        last, fused = self._fuse(self.encode(x))
+        features = last.up(fused)
+        return crop(features, x.shape[2:]), crop(self.head(self.dropout(features)), x.shape[2:])
+
+    def _fuse(self, encoded: Sequence[Tensor]) -> tuple[UpBlock, Tensor]:
+        """Decode up to the last transposed convolution; return its block and what it enlarges."""
+        *skips, x = encoded
+        *ups, last = (block for block in self.decoder if isinstance(block, UpBlock))
+        for up in ups:
+            x = up(x, skips.pop())
+        return last, last.fuse(x, skips.pop())
+
+
+def crop(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Cut (..., D, H, W) to `size`, away from the origin."""
+    d, h, w = size
+    return x[..., :d, :h, :w]
 
 
 def _mixer(mixer: Mixer, channels: int, length: int) -> nn.Module:

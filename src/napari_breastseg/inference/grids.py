@@ -1,0 +1,70 @@
+"""A case on a model's working grid: one box per breast, and the windows that cover it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import Box, Case, slices
+from napari_breastseg.inference.windows import plan_windows
+from napari_breastseg.methods.preset import Preset
+from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.preprocess.intensity import first_post_contrast
+from napari_breastseg.preprocess.resample import resample, working_shape
+
+Region = Literal["breast", "full"]
+Map = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One box of a case on the working grid.
+
+    Attributes
+    ----------
+    box : Box
+        Where it lies in the case.
+    channels : ndarray, shape (channel, z, y, x), float32
+        What the network sees.
+    windows : sequence of Box
+        In voxels of the working grid.
+    """
+
+    box: Box
+    channels: Map
+    windows: Sequence[Box]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x) of the working grid."""
+        _, z, y, x = self.channels.shape
+        return z, y, x
+
+    def window(self, window: Box) -> Map:
+        """Return the channels within `window`."""
+        return self.channels[(slice(None), *slices(window))]
+
+    def to_case(self, values: Map) -> Map:
+        """Resample values (z, y, x) on the working grid to the voxels of the box."""
+        part: Map = resample(values[None], [high - low for low, high in self.box])[0]
+        return part
+
+
+def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[list[Grid], npt.NDArray[Any]]:
+    """Return a grid for each breast (or one for the whole field of view), and which (y, x) columns of the case belong to the region."""
+    boxes: list[Box] = [((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))]
+    inside = np.ones(case.shape[1:], bool)
+    if region == "breast":
+        found = breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
+        boxes, inside = found.boxes, found.inside
+    inputs = preset.inputs(case)
+    grids = []
+    for box in boxes:
+        part = inputs[(slice(None), *slices(box))]
+        channels = resample(part, working_shape(part.shape[1:], case.geometry.spacing, preset.spacing))
+        grids.append(Grid(box, channels, plan_windows(channels.shape[1:], preset.patch)))
+    return grids, inside

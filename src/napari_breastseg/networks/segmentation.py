@@ -1,0 +1,35 @@
+"""What every network of the package has in common: an encoder, and a decoder that can learn from corrections while the encoder rests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+
+
+class SegmentationNetwork(nn.Module):
+    """A network in two halves, ``forward(x) = decode(encode(x), size)``, so that features are computed once and decoded often.
+
+    Attributes
+    ----------
+    decoding : tuple of str
+        Names of the submodules that :meth:`decode` uses; all other parameters belong to :meth:`encode`.
+    """
+
+    decoding: tuple[str, ...]
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Return what `decode` needs of x (batch, channel, D, H, W)."""
+        raise NotImplementedError
+
+    def decode(self, encoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return the logits (batch, classes, D, H, W), where `size` is (D, H, W) of the input."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (batch, classes, D, H, W) of x (batch, channel, D, H, W)."""
+        return self.decode(self.encode(x), x.shape[2:])
+
+    def decoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of the decoder."""
+        return ((name, p) for name, p in self.named_parameters() if name.split(".")[0] in self.decoding)
