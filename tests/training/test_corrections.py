@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from napari_breastseg.case import UNDECIDED
-from napari_breastseg.training.corrections import HELD_OUT, CorrectedVolume, balanced_accuracy, sparse_labels
-from napari_breastseg.training.sampling import Volume
+from napari_breastseg.inference.grids import plan_grids
+from napari_breastseg.methods import get_preset
+from napari_breastseg.phantom import make_phantom
+from napari_breastseg.training.corrections import Correction, balanced_accuracy, load_windows, sparse_labels
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -32,14 +36,34 @@ def test_refining_fills_the_covered_voxels() -> None:
     assert sparse_labels(labels, (1, 1, 4)).tolist() == [[[0, 0, 1, 1]]]
 
 
-def test_balanced_accuracy_weighs_classes_alike_and_separates_held_out() -> None:
+def test_balanced_accuracy_weighs_classes_alike() -> None:
     labels = np.full((4, 4, 4), UNDECIDED, np.uint8)
     labels[0, 0, :] = 1
     labels[1] = 0
-    labels[3, 3, 3] = HELD_OUT
-    held_out = np.full(labels.shape, UNDECIDED, np.uint8)
-    held_out[3, 3, 3] = 1
-    channels = np.zeros((1, 4, 4, 4), np.float16)
-    channels[0, 0, 0, :2] = 1  # half of the tumour is found, no background is mistaken
-    one = CorrectedVolume(Volume(channels, labels, {}), held_out, [], 1.0)
-    assert balanced_accuracy([one], (4, 4, 4), lambda x: x[0]) == (0.75, 0.0)
+    probability = np.zeros(labels.shape, np.float32)
+    probability[0, 0, :2] = 0.9  # half of the tumour is found
+    probability[2] = 0.9  # nobody has said what is there
+    assert balanced_accuracy([(labels, probability)]) == 0.75
+    assert balanced_accuracy([(labels, probability), (np.zeros_like(labels), np.ones_like(probability))]) == pytest.approx(0.35)
+    assert balanced_accuracy([(np.full_like(labels, UNDECIDED), probability)]) is None
+
+
+def test_windows_hold_every_correction_of_the_case_once_known(tmp_path: Path) -> None:
+    """Windows are those of the prediction; a stroke in the tumour is found in one of them, and old corrections weigh less."""
+    phantom = make_phantom(11, (48, 80, 80), phases=2, lesions=1, diameter=20.0)
+    z = int(phantom.tumour.sum((1, 2)).argmax())
+    learn = np.full(phantom.tumour.shape, UNDECIDED, np.uint8)
+    learn[z] = np.where(phantom.tumour[z], 1, UNDECIDED)
+    for name, array in (("images", phantom.case.images), ("learn", learn), ("held", learn)):
+        np.save(tmp_path / f"{name}.npy", array)
+    files = (tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy")
+    preset = get_preset("hcma-unet/practical")
+    fresh, old = (load_windows(Correction("case", *files, rounds_ago=ago), preset) for ago in (0, 2))
+    grids, _ = plan_grids(phantom.case, preset)
+    assert 0 < len(fresh) <= sum(len(grid.windows) for grid in grids)
+    for window in fresh:
+        assert window.image.shape == (2, *window.learn.shape)
+        assert (window.learn == 1).any()
+        assert (window.held_out == UNDECIDED).all()  # what trains is no test
+    assert sum(window.weight for window in fresh) == pytest.approx(1.0)
+    assert sum(window.weight for window in old) == pytest.approx(0.25)

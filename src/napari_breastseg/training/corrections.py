@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Case, Geometry, slices
-from napari_breastseg.inference.windows import plan_windows
+from napari_breastseg.inference.grids import plan_grids
 from napari_breastseg.methods.preset import Preset
-from napari_breastseg.preprocess.resample import resample, working_shape
-from napari_breastseg.training.sampling import Points, Volume
 
-HELD_OUT = 254
-"""Label of a voxel that is corrected but kept for the gate: neither trained on nor tied to the previous model."""
 FORGETTING, FLOOR = 0.5, 0.1
 """Weight of a case falls by half with every round since its last correction, but not below a tenth."""
 
 Labels = npt.NDArray[np.uint8]
-Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-"""(channel, z, y, x) of one window to the probability of tumour, (z, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -51,38 +44,39 @@ class Correction:
 
 
 @dataclass(frozen=True)
-class CorrectedVolume:
-    """A corrected case on the working grid.
+class CorrectedWindow:
+    """One of the windows in which the case is predicted, with the corrections that lie in it.
 
     Attributes
     ----------
-    volume : Volume
-        Its labels are 0, 1, ``HELD_OUT`` or 255.
-    held_out : ndarray, shape (z, y, x), uint8
-        0, 1 or 255.
-    components : list of ndarray, each of shape (n, 3)
-        Voxels of each connected corrected region; regions are drawn with equal chance so that one long stroke cannot dominate.
+    image : ndarray, shape (channel, z, y, x), float32
+    learn, held_out : ndarray, shape (z, y, x), uint8
+        0, 1, or 255 where undecided; no voxel is decided in both.
     weight : float
+        How often it is drawn, relative to other windows; those of one case share the case's weight.
     """
 
-    volume: Volume
+    image: npt.NDArray[np.float32]
+    learn: Labels
     held_out: Labels
-    components: list[Points]
     weight: float
 
 
-def load_correction(correction: Correction, preset: Preset) -> CorrectedVolume:
-    """Read a correction and bring it to the preset's working grid."""
+def load_windows(correction: Correction, preset: Preset) -> list[CorrectedWindow]:
+    """Read a correction and cut out the windows of its prediction that hold any."""
     case = Case(correction.name, np.load(correction.images, mmap_mode="r"), correction.geometry)
-    shape = working_shape(case.shape, case.geometry.spacing, preset.spacing)
-    learn = sparse_labels(np.load(correction.learn), shape)
-    held_out = sparse_labels(np.load(correction.held_out), shape)
-    held_out[learn != UNDECIDED] = UNDECIDED
-    regions, count = ndimage.label(learn != UNDECIDED, np.ones((3, 3, 3)))
-    components = [np.argwhere(regions == index + 1) for index in range(count)]
-    labels = np.where(held_out != UNDECIDED, HELD_OUT, learn).astype(np.uint8)
-    volume = Volume(resample(preset.inputs(case), shape).astype(np.float16), labels, {})
-    return CorrectedVolume(volume, held_out, components, max(FLOOR, FORGETTING**correction.rounds_ago))
+    learn, held_out = np.load(correction.learn), np.load(correction.held_out)
+    found = []
+    for grid in plan_grids(case, preset)[0]:
+        known = sparse_labels(learn[slices(grid.box)], grid.shape)
+        test = sparse_labels(held_out[slices(grid.box)], grid.shape)
+        test[known != UNDECIDED] = UNDECIDED
+        for window in grid.windows:
+            parts = known[slices(window)], test[slices(window)]
+            if any((part != UNDECIDED).any() for part in parts):
+                found.append((grid.window(window), *parts))
+    weight = max(FLOOR, FORGETTING**correction.rounds_ago) / max(len(found), 1)
+    return [CorrectedWindow(image, known, test, weight) for image, known, test in found]
 
 
 def sparse_labels(labels: Labels, shape: Sequence[int]) -> Labels:
@@ -100,28 +94,13 @@ def sparse_labels(labels: Labels, shape: Sequence[int]) -> Labels:
     return decided.reshape(tuple(shape)).astype(np.uint8)
 
 
-def balanced_accuracy(corrected: Sequence[CorrectedVolume], patch: Sequence[int], predict: Predict) -> tuple[float, float | None]:
-    """Mean recall of tumour and background on the corrections that were trained on, and on those held out (None without any)."""
-    hits = np.zeros((2, 2))
-    counts = np.zeros((2, 2))
-    for one in corrected:
-        trained = np.where(one.volume.labels == HELD_OUT, UNDECIDED, one.volume.labels)
-        probability = _where_labelled(one, patch, predict)
-        for row, labels in enumerate((trained, one.held_out)):
-            for value in (BACKGROUND, TUMOUR):
-                chosen = probability[labels == value] > 0.5
-                hits[row, value] += (chosen == bool(value)).sum()
-                counts[row, value] += chosen.size
-    recalls = [hits[row][counts[row] > 0] / counts[row][counts[row] > 0] for row in (0, 1)]
-    return float(recalls[0].mean()), float(recalls[1].mean()) if len(recalls[1]) else None
-
-
-def _where_labelled(one: CorrectedVolume, patch: Sequence[int], predict: Predict) -> npt.NDArray[np.float32]:
-    """Probability in windows around the labelled voxels; 0 elsewhere."""
-    labelled = one.volume.labels != UNDECIDED
-    probability = np.zeros(labelled.shape, np.float32)
-    for window in plan_windows(labelled.shape, patch, overlap=0.25):
-        if labelled[slices(window)].any():
-            part = predict(one.volume.channels[(slice(None), *slices(window))].astype(np.float32))
-            probability[slices(window)] = np.maximum(probability[slices(window)], part)
-    return probability
+def balanced_accuracy(judged: Iterable[tuple[Labels, npt.NDArray[np.float32]]]) -> float | None:
+    """Mean recall of tumour and background over pairs of sparse labels and probability; None if no voxel is decided."""
+    hits, counts = np.zeros(2), np.zeros(2)
+    for labels, probability in judged:
+        for value in (BACKGROUND, TUMOUR):
+            chosen = probability[labels == value] > 0.5
+            hits[value] += (chosen == bool(value)).sum()
+            counts[value] += chosen.size
+    present = counts > 0
+    return float((hits[present] / counts[present]).mean()) if present.any() else None

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from napari_breastseg.case import BACKGROUND
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.phantom import make_phantom
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.training.sampling import Volume, cut, make_volume
+from napari_breastseg.training.sampling import Points, Volume, cut, draw_centre, make_volume
 
 SHAPE = (96, 160, 160)
 PRACTICE_SEEDS = range(9000, 9008)
 """Phantoms to practise on."""
 EXAM_SEEDS = range(9100, 9108)
 """Phantoms to judge on: fixed, and never trained on by anything."""
+Window = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
+"""Image (channel, z, y, x) and labels (z, y, x)."""
 _VERSION = 1  # counts changes of the phantom that make cached volumes stale
 
 
@@ -52,13 +56,27 @@ def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folde
         return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
 
 
-def exam_windows(volumes: list[Volume], size: int) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]]:
+def exam_windows(volumes: Sequence[Volume], size: int) -> list[Window]:
     """Cut from each volume the window around the middle of its tumours, or around bright healthy tissue if it has none."""
     windows = []
     for volume in volumes:
         points = volume.centres["tumour"] if len(volume.centres["tumour"]) else volume.centres["bright"]
-        centre = points[np.argmin(((points - points.mean(0)) ** 2).sum(1))]
-        centre = np.clip(centre, size // 2, np.maximum(np.array(volume.labels.shape) - size // 2, size // 2))
-        image = cut(volume.channels, centre, size, float(volume.channels[0].min())).astype(np.float32)
-        windows.append((image, cut(volume.labels, centre, size, 0)))
+        windows.append(_window(volume, points[np.argmin(((points - points.mean(0)) ** 2).sum(1))], size))
     return windows
+
+
+def practice_windows(volumes: Sequence[Volume], size: int, each: int = 4, seed: int = 0) -> list[Window]:
+    """Draw `each` windows from every volume, about half of them on a tumour, the others on bright healthy tissue."""
+    rng = np.random.default_rng(seed)
+    windows = []
+    for volume in volumes:
+        for _ in range(each):
+            centre = draw_centre(rng, volume, 0.5) + rng.integers(-size // 4, size // 4 + 1, 3)
+            windows.append(_window(volume, centre, size))
+    return windows
+
+
+def _window(volume: Volume, centre: Points, size: int) -> Window:
+    centre = np.clip(centre, size // 2, np.maximum(np.array(volume.labels.shape) - size // 2, size // 2))
+    image = cut(volume.channels, centre, size, float(volume.channels[0].min())).astype(np.float32)
+    return image, cut(volume.labels, centre, size, BACKGROUND)

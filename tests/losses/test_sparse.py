@@ -1,0 +1,58 @@
+"""The losses of learning from corrections, against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from napari_breastseg.case import UNDECIDED
+from napari_breastseg.losses.sparse import away_from, class_balance, distillation, trust_region
+
+
+def test_classes_weigh_one_each() -> None:
+    labels = torch.tensor([[[[0, 0, 0, 0, 1, 1, UNDECIDED]]]])
+    weight = class_balance(labels)
+    assert weight[labels == 0].tolist() == [0.25] * 4
+    assert weight[labels == 1].tolist() == [0.5] * 2
+    assert weight[labels == UNDECIDED].tolist() == [0.0]
+
+
+def test_reach_is_a_box_around_what_was_decided() -> None:
+    decided = torch.zeros(1, 7, 7, 7, dtype=torch.bool)
+    decided[0, 3, 3, 3] = True
+    away = away_from(decided, 2)
+    assert away.sum() == 7**3 - 5**3
+    assert away[0, 1, 1, 1] == 0
+    assert away[0, 0, 3, 3] == 1
+
+
+def test_trust_is_least_where_nothing_changed_and_blind_near_corrections() -> None:
+    before = torch.tensor([[[[0.2, 0.9]]]])
+    same, where = torch.logit(before), torch.tensor([[[[1.0, 0.0]]]])
+    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
+    assert float(trust_region(same, before, where)) == pytest.approx(entropy, rel=1e-5)
+    assert float(trust_region(same + 1, before, where)) > entropy
+    moved = same + torch.tensor([0.0, 5.0])
+    assert float(trust_region(moved, before, where)) == pytest.approx(entropy, rel=1e-5)
+
+
+def test_a_small_tumour_weighs_as_much_as_all_plain_background() -> None:
+    labels = torch.zeros(1, 10, 10, 10, dtype=torch.uint8)
+    labels[0, 5, 5, 5] = 1
+    before = torch.full(labels.shape, 0.01)
+    before[labels == 1] = 0.99
+    log_odds = torch.logit(before).requires_grad_()
+    forgot = torch.where(labels == 1, -5.0, 0.0) + log_odds
+    invented = torch.where(labels == 0, 5.0, 0.0) + log_odds
+    gradients = [torch.autograd.grad(distillation(x, before, labels), log_odds)[0].abs().sum() for x in (forgot, invented)]
+    assert float(gradients[0]) == pytest.approx(float(gradients[1]), rel=0.05)
+
+
+def test_distillation_leaves_undecided_voxels_out() -> None:
+    labels = torch.tensor([[[[0, UNDECIDED]]]])
+    before = torch.tensor([[[[0.5, 0.5]]]])
+    assert float(distillation(torch.tensor([[[[0.0, 50.0]]]]), before, labels)) == pytest.approx(math.log(2) / 3)
+    nothing = distillation(torch.zeros(1, 1, 1, 2), before, torch.full_like(labels, UNDECIDED))
+    assert float(nothing) == 0.0
