@@ -191,7 +191,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(XDG_DATA_HOME=folder, XDG_CONFIG_HOME=folder, NAPARI_CONFIG=str(Path(folder) / "napari.yaml"))
+        os.environ.update(HOME=folder, XDG_CONFIG_HOME=folder, NAPARI_CONFIG=str(Path(folder) / "napari.yaml"))
+        os.environ.pop("XDG_DATA_HOME", None)
         tour(arguments.out)
 
 

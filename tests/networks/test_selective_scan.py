@@ -64,7 +64,8 @@ def test_operator_takes_strided_input_and_differentiates() -> None:
 
 def test_operator_is_registered_properly() -> None:
     args = tuple(t.requires_grad_() for t in inputs(1, 3, 4, 2, 4, 4, torch.float32))
-    torch.library.opcheck(torch.ops.napari_breastseg.cross_scan.default, (*args, 3))
+    results = torch.library.opcheck(torch.ops.napari_breastseg.cross_scan.default, (*args, 3))
+    assert set(results.values()) == {"SUCCESS"}
 
 
 def test_forced_backend_is_used() -> None:

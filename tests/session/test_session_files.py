@@ -67,7 +67,8 @@ def test_other_validators_agree(session: Session, case_id: str) -> None:
     v05 = pytest.importorskip("ome_zarr_models.v05")
     session.snapshot(case_id)
     for path in (f"cases/{case_id}.ome.zarr", f"labels/{case_id}/0.zarr"):
-        v05.Image.from_zarr(zarr.open_group(str(session.path / path), mode="r"))
+        image = v05.Image.from_zarr(zarr.open_group(str(session.path / path), mode="r"))
+        assert [axis.unit for axis in image.ome_attributes.multiscales[0].axes if axis.type == "space"] == ["millimeter"] * 3
 
 
 @pytest.mark.parametrize("shape", [(1, 300, 270), (70, 33, 65), (3, 1, 1), (9, 64, 64)])

@@ -10,6 +10,7 @@ import pytest
 from napari.layers import Labels
 from npe2 import PluginManifest, io_utils
 from npe2._pytest_plugin import TestPluginManager
+from npe2.manifest.utils import import_python_name
 
 import napari_breastseg
 from napari_breastseg.errors import InputError
@@ -24,7 +25,8 @@ def manifest() -> PluginManifest:
 
 
 def test_every_command_of_the_manifest_can_be_imported(manifest: PluginManifest) -> None:
-    manifest.validate_imports()
+    manifest.validate_imports()  # raises if one is missing
+    assert all(callable(import_python_name(command.python_name)) for command in manifest.contributions.commands)
 
 
 def test_the_menus_are_ones_that_napari_shows(manifest: PluginManifest) -> None:

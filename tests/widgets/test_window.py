@@ -69,7 +69,8 @@ def test_closing_the_window_during_a_job_ends_it_and_closes_the_session(
     viewer.close()
     qtbot.waitUntil(lambda: loop.closed == ["predict"], timeout=60_000)
     qtbot.wait(100)
-    Session.open(path).close()
+    with Session.open(path) as session:
+        assert not session.read_only
 
 
 def test_previews_do_not_come_after_the_result(window_dock: BreastSegWidget, settled: Any) -> None:

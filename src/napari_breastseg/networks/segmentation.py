@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
 
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(nn.Module, ABC):
     """A network in two halves, ``forward(x) = decode(encode(x), size)``, so that features are computed once and decoded often.
 
     Attributes
@@ -18,13 +19,13 @@ class SegmentationNetwork(nn.Module):
 
     decoding: tuple[str, ...]
 
+    @abstractmethod
     def encode(self, x: Tensor) -> list[Tensor]:
         """Return what `decode` needs of x (batch, channel, D, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, encoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Return the logits (batch, classes, D, H, W), where `size` is (D, H, W) of the input."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes, D, H, W) of x (batch, channel, D, H, W)."""

@@ -187,5 +187,6 @@ def _combo(tooltip: str) -> QComboBox:
 
 
 def _breakable(path: Path) -> str:
-    """Let a long path wrap at its separators."""
-    return escape(str(path).replace(os.sep, f"{os.sep}\u200b"))
+    """Shorten the home folder to ~ and let a long path wrap at its separators."""
+    shown = Path("~") / path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else path
+    return escape(str(shown).replace(os.sep, f"{os.sep}\u200b"))
