@@ -31,7 +31,7 @@ from napari_breastseg.training.corrections import CorrectedWindow, Correction, b
 from napari_breastseg.training.encoded import Encoded, encode, log_odds
 from napari_breastseg.training.gate import Decision, Score, judge
 from napari_breastseg.training.loop import FitConfig, Weights, fit
-from napari_breastseg.training.replay import EXAM_SEEDS, PRACTICE_SEEDS, Window, exam_windows, practice_windows, replay_volumes
+from napari_breastseg.training.replay import EXAM_SEEDS, PRACTICE_SEEDS, Window, central_windows, practice_windows, replay_volumes
 
 BLENDS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1)
 """Shares of the way from the parent to the fine-tuned weights that are offered to the gate."""
@@ -53,9 +53,9 @@ class LearnConfig:
     """
 
     steps: int = 120
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     trust: float = 4.0
-    replay: float = 0.5
+    replay: float = 2.0
     distillation: float = 4.0
     l2sp: float = 1e-3
     reach: int = 1
@@ -107,7 +107,7 @@ def learn(
     if not any((window.learn != UNDECIDED).any() for window in corrected):
         raise InputError("There are no corrections to learn from. Paint or erase a few places first, on more than one slice.")
     practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
-    exam = exam_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
+    exam = central_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
     runner = Runner(parent, device)
     network = runner.network
     images = [window.image for window in corrected] + [image for image, _ in practice] + [image for image, _ in exam]

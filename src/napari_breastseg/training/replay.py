@@ -56,7 +56,7 @@ def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folde
         return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
 
 
-def exam_windows(volumes: Sequence[Volume], size: int) -> list[Window]:
+def central_windows(volumes: Sequence[Volume], size: int) -> list[Window]:
     """Cut from each volume the window around the middle of its tumours, or around bright healthy tissue if it has none."""
     windows = []
     for volume in volumes:
@@ -65,12 +65,12 @@ def exam_windows(volumes: Sequence[Volume], size: int) -> list[Window]:
     return windows
 
 
-def practice_windows(volumes: Sequence[Volume], size: int, each: int = 4, seed: int = 0) -> list[Window]:
-    """Draw `each` windows from every volume, about half of them on a tumour, the others on bright healthy tissue."""
+def practice_windows(volumes: Sequence[Volume], size: int, drawn: int = 3, seed: int = 0) -> list[Window]:
+    """Return the central windows and `drawn` others of every volume, about half of those on a tumour, the rest on bright healthy tissue."""
     rng = np.random.default_rng(seed)
-    windows = []
+    windows = central_windows(volumes, size)
     for volume in volumes:
-        for _ in range(each):
+        for _ in range(drawn):
             centre = draw_centre(rng, volume, 0.5) + rng.integers(-size // 4, size // 4 + 1, 3)
             windows.append(_window(volume, centre, size))
     return windows
