@@ -21,7 +21,7 @@ from napari_breastseg.training.gate import Decision
 def _candidate(model: Path, folder: Path) -> Path:
     parent = load_model(model)
     weights = {key: value + torch.rand(()) * 1e-3 for key, value in parent.weights.items()}
-    return save_model(weights, dict(parent.card) | {"parent": parent.sha}, folder)
+    return save_model(weights, dict(parent.card) | {"parent": parent.sha, "learning": {}}, folder)
 
 
 def _learn(model: Path, corrections: list[Any], folder: Path, adopted: bool) -> Job[LearnResult]:

@@ -9,7 +9,7 @@ import pytest
 from napari_breastseg.case import Case, Prediction
 from napari_breastseg.errors import ComputeError, InputError, ModelError, SessionError
 from napari_breastseg.loop import AnnotationLoop, annotation_loop
-from napari_breastseg.methods.model import Model
+from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress, run
 from napari_breastseg.session import Session
 
@@ -108,12 +108,20 @@ def test_corrections_age(loop: AnnotationLoop, learner: Learner, paint: Paint) -
 
 
 @pytest.mark.usefixtures("corrected")
-def test_the_base_is_the_first_model_of_the_lineage(session: Session, loop: AnnotationLoop, learner: Learner, weights: Path) -> None:
+def test_the_base_is_the_first_model_of_the_lineage(
+    session: Session, loop: AnnotationLoop, learner: Learner, weights: Path, tmp_path: Path
+) -> None:
     learner("adopt")
     for _ in range(2):
         run(loop.learn())
     assert session.current_model is not None
     assert loop._base(session.current_model) == weights.stem
+    retrained = load_model(session.model_path(session.current_model))
+    other = {key: value * 2 for key, value in retrained.weights.items()}
+    card = {key: value for key, value in retrained.card.items() if key != "learning"} | {"parent": retrained.sha}
+    own = loop.use(save_model(other, card, tmp_path / "retrained"))
+    run(loop.learn())
+    assert loop._base(str(session.current_model)) == own  # other training may have changed the encoder: a lineage of its own
 
 
 @pytest.mark.usefixtures("corrected")

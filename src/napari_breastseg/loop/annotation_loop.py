@@ -149,11 +149,10 @@ class AnnotationLoop:
         return sha
 
     def _base(self, sha: str) -> str:
-        """Return the model with which the lineage of `sha` began in this session."""
-        parents = {row.sha: row.parent for row in self.session.models()}
-        parent = parents.get(sha)
-        while parent in parents:
-            sha, parent = parent, parents[parent]
+        """Return the model from which `sha` came by learning rounds alone; other training may have changed its encoder."""
+        known = {row.sha: row for row in self.session.models()}
+        while "learning" in known[sha].card and known[sha].parent in known:
+            sha = str(known[sha].parent)
         return sha
 
     def _rounds_ago(self, one: Corrected) -> int:

@@ -103,38 +103,24 @@ def learn(
     parent, origin = load_model(model), load_model(base)
     preset = parent.preset
     yield Progress(0, 1, "Reading the corrections")
-    corrected = [window for one in corrections for window in load_windows(one, preset)]
-    if not any((window.learn != UNDECIDED).any() for window in corrected):
+    windows = [window for one in corrections for window in load_windows(one, preset)]
+    if not any((window.learn != UNDECIDED).any() for window in windows):
         raise InputError("There are no corrections to learn from. Paint or erase a few places first, on more than one slice.")
     practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
     exam = central_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
     runner = Runner(parent, device)
     network = runner.network
-    images = [window.image for window in corrected] + [image for image, _ in practice] + [image for image, _ in exam]
-    encoded = []
-    for number, image in enumerate(images):
-        yield Progress(number, len(images), "Looking at the corrected and the replay cases")
-        encoded.append(encode(network, image, runner.device))
-    first, second = len(corrected), len(corrected) + len(practice)
-    examiner = _Examiner(network, list(zip(encoded[:first], corrected, strict=True)), list(zip(encoded[second:], exam, strict=True)))
+    encoded = iter((yield from _encoded(runner, [w.image for w in windows] + [image for image, _ in [*practice, *exam]])))
+    corrected = [(next(encoded), window) for window in windows]
+    replay = [(next(encoded), window) for window in practice]
+    examiner = _Examiner(network, corrected, [(next(encoded), window) for window in exam])
     before = examiner.score(parent.weights)
     at_base = before if origin.sha == parent.sha else examiner.score(_same_encoder(origin, parent, network))
     network.load_state_dict(dict(parent.weights))
-    objective = _Objective(
-        network, list(zip(encoded[:first], corrected, strict=True)), list(zip(encoded[first:second], practice, strict=True)), origin, config
-    )
+    objective = _Objective(network, corrected, replay, origin, config)
     fit_config = FitConfig(config.steps, config.learning_rate, weight_decay=0.0, ema=0.95, seed=config.seed)
     weights = yield from fit(network, objective.loss, fit_config, folder / "state.safetensors", objective.trained.values())
-    best, decision = dict(parent.weights), None
-    for number, share in enumerate(BLENDS):
-        yield Progress(number, len(BLENDS), "Judging the candidate")
-        blend = {key: torch.lerp(old, weights[key].cpu(), share) for key, old in parent.weights.items()}
-        judged = judge(examiner.score(blend), before, at_base)
-        if decision is None or judged.adopted:
-            best, decision = blend, Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share})
-        if judged.adopted:
-            break
-    assert decision is not None
+    candidate, decision = yield from _strongest(examiner, parent.weights, weights, before, at_base)
     card = dict(parent.card) | {
         "parent": parent.sha,
         "base": origin.sha,
@@ -142,8 +128,33 @@ def learn(
         "learning": asdict(config),
         "metrics": dict(decision.figures),
     }
-    path = save_model(best, card, folder)
+    path = save_model(candidate, card, folder)
     return LearnResult(path, decision, time.perf_counter() - started)
+
+
+def _encoded(runner: Runner, images: Sequence[npt.NDArray[np.float32]]) -> Job[list[Encoded]]:
+    behind = []
+    for number, image in enumerate(images):
+        yield Progress(number, len(images), "Looking at the corrected and the replay cases")
+        behind.append(encode(runner.network, image, runner.device))
+    return behind
+
+
+def _strongest(
+    examiner: _Examiner, parent: Mapping[str, Tensor], learned: Weights, before: Score, at_base: Score
+) -> Job[tuple[Weights, Decision]]:
+    """Return the strongest blend that passes the gate, or else all that was learned with the reasons against it."""
+    refused: tuple[Weights, Decision] | None = None
+    for number, share in enumerate(BLENDS):
+        yield Progress(number, len(BLENDS), "Judging the candidate")
+        blend = {key: torch.lerp(old, learned[key].cpu(), share) for key, old in parent.items()}
+        judged = judge(examiner.score(blend), before, at_base)
+        result = blend, Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share})
+        if judged.adopted:
+            return result
+        refused = refused or result
+    assert refused is not None
+    return refused
 
 
 def _same_encoder(origin: Model, parent: Model, network: SegmentationNetwork) -> Weights:
