@@ -85,7 +85,7 @@ def fake_predict(case: Case, model: Model, *, device: str = "auto") -> Job[Predi
     yield Progress(0, 1, "predicting")
     print("a library that prints")
     probability = np.zeros(case.shape, np.float32)
-    probability[5:7, 4:12, 5:14] = 0.9
+    probability[5:6, 6:8, 8:10] = 0.9
     probability[0:2, 0:3, 0:3] = 0.8
     mask = (probability > 0.5).astype(np.uint8)
     return Prediction(model.sha, probability, mask, mask, details={"device": "cpu", "seconds": 0.0})

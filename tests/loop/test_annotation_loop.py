@@ -101,7 +101,11 @@ def test_a_refused_candidate_is_kept_but_not_used(session: Session, case_id: str
 @pytest.mark.usefixtures("corrected")
 def test_corrections_age(loop: AnnotationLoop, learner: Learner, paint: Paint) -> None:
     learner("adopt")
-    ages = [run(loop.learn()).figures["seen"]["tiny"]["rounds_ago"] for _ in range(3)]
+    ages = [run(loop.learn()).figures["seen"]["tiny"]["rounds_ago"] for _ in range(2)]
+    learner("refuse")
+    run(loop.learn())  # nothing came of this one
+    learner("adopt")
+    ages.append(run(loop.learn()).figures["seen"]["tiny"]["rounds_ago"])
     paint(((8, 9), (2, 9), (2, 9)))
     ages.append(run(loop.learn()).figures["seen"]["tiny"]["rounds_ago"])
     assert ages == [0, 1, 2, 0]

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from napari_breastseg.case import UNDECIDED, Box, Prediction
+from napari_breastseg.case import UNDECIDED, Box, Geometry, Prediction, slices
+from napari_breastseg.loop.approval import CASE_TOOL, approved_case
 from napari_breastseg.loop.sides import Sides
-from napari_breastseg.session import Session
+from napari_breastseg.session import Edit, Session
 
 Paint = Callable[..., int]
 
@@ -78,22 +79,42 @@ def test_what_was_undone_does_not_train(session: Session, case_id: str, paint: P
     assert Sides(session).corrected(case_id) is None
 
 
-def test_a_case_that_is_done_trains_on_the_shown_mask_near_the_tumour(
+def test_what_was_approved_always_trains_and_outlives_the_next_prediction(
     session: Session, case_id: str, paint: Paint, held_out: set[str]
 ) -> None:
     shape = session.case(case_id).shape
     mask = np.zeros(shape, np.uint8)
     mask[4:6, 4:8, 4:8] = 1
     session.add_prediction(case_id, Prediction("0" * 64, mask.astype(np.float32), mask, mask))
-    session.mark(case_id, "case-done", True)
-    found = Sides(session).corrected(case_id)
-    assert found is not None
-    assert (found.learn[mask == 1] == 1).all() and (found.learn == 0).any() and (found.learn == UNDECIDED).any()
-    held_out.add("3")
+    held_out.update({"3", "4"})
     for z in (4, 5, 9):
         paint(box(z), value=0)
+    shown = session.mask(case_id)
+    approved = approved_case(shown, session.annotation(case_id), session.case(case_id).geometry)
+    assert approved is not None
+    place, where = approved
+    session.record(case_id, Edit(place, where, shown[slices(place)], CASE_TOOL, 3))
     found = Sides(session).corrected(case_id)
-    assert found is not None and (found.learn[9, 2:6, 2:6] == UNDECIDED).all()
-    session.mark(case_id, "case-done", False)
-    found = Sides(session).corrected(case_id)
-    assert found is not None and found.voxels == 32
+    assert found is not None
+    assert (found.held_out[9, 2:6, 2:6] == 0).all()
+    assert (found.learn[9, 2:6, 2:6] == UNDECIDED).all()
+    assert (found.learn[shown == 1] == 1).all()
+    other = 1 - mask
+    session.add_prediction(case_id, Prediction("1" * 64, other.astype(np.float32), other, other))
+    np.testing.assert_array_equal(session.mask(case_id)[slices(place)][where], shown[slices(place)][where])
+
+
+def test_a_case_approves_what_lies_near_the_tumour_and_nothing_without_one() -> None:
+    geometry = Geometry((2.0, 1.0, 1.0), np.eye(4), (40, 40, 20))
+    mask, annotation = np.zeros((20, 40, 40), np.uint8), np.full((20, 40, 40), UNDECIDED, np.uint8)
+    assert approved_case(mask, annotation, geometry) is None
+    mask[10, 20, 20] = 1
+    annotation[10, 20, 21] = 0
+    approved = approved_case(mask, annotation, geometry)
+    assert approved is not None
+    place, where = approved
+    whole = np.zeros(mask.shape, bool)
+    whole[slices(place)] = where
+    assert whole[10, 20, 20] and not whole[10, 20, 21]  # what was said before is not said again
+    assert whole[10, 10, 20] and not whole[10, 9, 20]
+    assert whole[5, 20, 20] and not whole[4, 20, 20]

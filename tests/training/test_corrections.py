@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_breastseg.case import UNDECIDED
+from napari_breastseg.case import UNDECIDED, slices
 from napari_breastseg.inference.grids import plan_grids
 from napari_breastseg.methods import get_preset
 from napari_breastseg.phantom import make_phantom
@@ -59,11 +59,15 @@ def test_windows_hold_every_correction_of_the_case_once_known(tmp_path: Path) ->
     files = (tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy")
     preset = get_preset("hcma-unet/practical")
     fresh, old = (load_windows(Correction("case", *files, rounds_ago=ago), preset) for ago in (0, 2))
-    grids, _ = plan_grids(phantom.case, preset)
+    grids, inside = plan_grids(phantom.case, preset)
+    assert inside[phantom.tumour[z] == 1].all()
     assert 0 < len(fresh) <= sum(len(grid.windows) for grid in grids)
     for window in fresh:
         assert window.image.shape == (2, *window.learn.shape)
-        assert (window.learn == 1).any()
-        assert (window.held_out == UNDECIDED).all()  # what trains is no test
+        assert (window.held_out == 1).any()
+        assert (window.learn == UNDECIDED).all()  # what is a test does not train
+    known = sum((sparse_labels(learn[slices(grid.box)], grid.shape) == 1).sum() for grid in grids)
+    covered = sum((window.held_out == 1).sum() for window in fresh)
+    assert covered >= known > 0  # windows overlap, and none of the corrections is left out
     assert sum(window.weight for window in fresh) == pytest.approx(1.0)
     assert sum(window.weight for window in old) == pytest.approx(0.25)

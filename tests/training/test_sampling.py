@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_breastseg.case import UNDECIDED
 from napari_breastseg.methods import get_preset
 from napari_breastseg.phantom import make_phantom
 from napari_breastseg.training.sampling import Volume, cut, draw_patch, make_volume
@@ -23,21 +22,11 @@ def test_cut_fills_what_lies_outside() -> None:
     assert np.array_equal(part[2:, 1:, 1:], array[:2])
 
 
-def test_outside_is_background_in_dense_truth_and_undecided_in_corrections() -> None:
-    """A correction at the edge must not be drowned by the emptiness beside it."""
-    labels = np.full((8, 8, 8), UNDECIDED, np.uint8)
-    labels[0, 0, 0] = 0
-    dense, sparse = (draw_patch(np.random.default_rng(0), cube(labels), np.zeros(3, int), 16, sparse=s)[1] for s in (False, True))
-    assert (dense == 0).mean() > 0.5
-    assert (sparse == 0).mean() < 0.05
-    assert (sparse == UNDECIDED).mean() > 0.9
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_image_and_labels_stay_aligned_under_augmentation(seed: int) -> None:
     labels = np.zeros((48, 48, 48), np.uint8)
     labels[18:30, 18:30, 18:30] = 1
-    image, label = draw_patch(np.random.default_rng(seed), cube(labels), np.full(3, 24), 32, sparse=True)
+    image, label = draw_patch(np.random.default_rng(seed), cube(labels), np.full(3, 24), 32)
     assert label.any()
     inside, outside = image[0][label == 1], image[0][label == 0]
     assert inside.mean() > outside.mean() + 0.3

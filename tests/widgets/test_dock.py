@@ -210,6 +210,47 @@ def test_marks_are_kept(predicted: BreastSegWidget, settled: Any, qtbot: Any) ->
     assert (case_mark.what, case_mark.value) == ("case-done", True)
 
 
+def test_what_is_approved_becomes_annotation_and_one_undo_takes_it_back(predicted: BreastSegWidget, settled: Any) -> None:
+    desk = predicted.desk
+    shown = desk.painter.layer.data.copy()
+    desk.viewer.dims.set_point(1, 6 * 2.0)
+    predicted.correct.reviewed.click()
+    settled(predicted)
+    annotation = desk.session.annotation(desk.case_id)
+    assert np.array_equal(annotation[6], shown[6])
+    assert (np.delete(annotation, 6, axis=0) == 255).all()
+    predicted.correct.case_done.click()
+    settled(predicted)
+    annotation = desk.session.annotation(desk.case_id)
+    assert np.array_equal(annotation[shown == 1], shown[shown == 1])
+    assert [edit.tool for edit in desk.session.edits(desk.case_id)] == ["slice reviewed", "case done"]
+    assert predicted.learn.learn.isEnabled()
+    for _ in range(2):
+        predicted.correct.undo.click()
+        settled(predicted)
+    assert (desk.session.annotation(desk.case_id) == 255).all()
+    assert np.array_equal(desk.painter.layer.data, shown)
+
+
+def test_strokes_that_cannot_be_saved_stay_on_the_canvas_when_the_case_is_left(
+    predicted: BreastSegWidget, settled: Any, notices: list[str], qtbot: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    def full(*_: Any) -> int:
+        raise SessionError("The disk is full. Free some space.")
+
+    layer = predicted.desk.painter.layer
+    Session.create(tmp_path / "other").close()
+    with monkeypatch.context() as broken:
+        broken.setattr(Session, "record", full)
+        paint(predicted, (9, 3, 3))
+        qtbot.waitUntil(lambda: "The disk is full. Free some space." in notices, timeout=60_000)
+        predicted.desk.open_session(tmp_path / "other")
+        settled(predicted)
+    assert any("save that layer as NIfTI now" in notice for notice in notices)
+    assert layer in predicted.desk.viewer.layers
+    assert layer.data[9, 3, 3] == 1
+
+
 def test_learning_says_what_came_of_it_and_predicts_again(predicted: BreastSegWidget, settled: Any) -> None:
     assert not predicted.learn.learn.isEnabled()
     paint(predicted, (9, 3, 3))

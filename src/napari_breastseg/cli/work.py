@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_breastseg.case import TUMOUR, Case, Prediction
+from napari_breastseg.case import TUMOUR, Case, Prediction, slices
 from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask, require_foreground, write_mask
+from napari_breastseg.loop.approval import CASE_TOOL, approved_case
 from napari_breastseg.session import Edit, Session
 
 DEFAULT_MODEL = "hcma-unet"
@@ -61,10 +62,13 @@ def _in_session(speaker: Report, case: Case, folder: Path, model: str | None, de
     """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction."""
     from napari_breastseg.loop import AnnotationLoop
 
-    refuse_early(case, model or DEFAULT_MODEL)
     new = not folder.exists() or not any(folder.iterdir())
+    if new:
+        refuse_early(case, model or DEFAULT_MODEL)
     opened: AbstractContextManager[Session] = Session.create(folder) if new else Session.open(folder)
     with opened as session:
+        own = None if session.current_model is None else str(session.model_path(session.current_model))
+        refuse_early(case, model or own or DEFAULT_MODEL)
         loop = AnnotationLoop(session, model or DEFAULT_MODEL, device)
         if model is not None:
             loop.use(model)
@@ -111,7 +115,7 @@ def _correction(session: Session, text: str) -> tuple[str, Any]:
 
 
 def record_mask(session: Session, case_id: str, mask: Any) -> int:
-    """Record where a completely corrected mask differs from the shown one, an edit for each region, and mark the case as done.
+    """Record a completely corrected mask: an edit for each region that differs from the shown one, one for what it confirms, and the mark.
 
     Returns
     -------
@@ -125,6 +129,10 @@ def record_mask(session: Session, case_id: str, mask: Any) -> int:
         z, y, x = ((int(part.start), int(part.stop)) for part in found)
         edit = Edit((z, y, x), labels[found] == number, mask[found].astype(np.uint8), "corrected mask", session.seq(case_id))
         session.record(case_id, edit)
+    approved = approved_case(mask, session.annotation(case_id), session.case(case_id).geometry)
+    if approved is not None and approved[1].any():
+        box, where = approved
+        session.record(case_id, Edit(box, where, mask[slices(box)].astype(np.uint8), CASE_TOOL, session.seq(case_id)))
     session.mark(case_id, "case-done", True)
     return int(count)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import Case
+from napari_breastseg.case import Case, slices
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.metrics import dice
 from napari_breastseg.evaluation.robot import Correction, correct
@@ -50,8 +50,8 @@ def simulate(
     -------
     dict
         JSON-ready: "case", "model" and "rounds". Round 0 is the model before any correction. Each round has "dice" (the model's own
-        prediction), "dice_shown" (with all corrections laid over it), "strokes", "edited_voxels", "person_seconds" (of the robot, by its
-        time model), "seconds" (of learning and predicting), "adopted" and "reasons".
+        prediction), "dice_shown" (with all corrections laid over it), "strokes", "edited_voxels" (changed by them),
+        "person_seconds" (of the robot, by its time model), "seconds" (of learning and predicting), "adopted" and "reasons".
 
     Raises
     ------
@@ -81,10 +81,10 @@ def simulate(
 def _round(loop: AnnotationLoop, case_id: str, reference: npt.NDArray[Any], rng: np.random.Generator, number: int) -> Job[dict[str, Any]]:
     session = loop.session
     corrected = Correction((), 0.0, 0, 0)
-    adopted, reasons = False, list[str]()
+    adopted, reasons, edited = False, list[str](), 0
     if number:
         corrected = correct(reference, session.mask(case_id), session.case(case_id).geometry, rng)
-        record(session, case_id, corrected)
+        edited = record(session, case_id, corrected)
     start = time.perf_counter()
     if number and corrected.strokes:
         try:
@@ -100,7 +100,7 @@ def _round(loop: AnnotationLoop, case_id: str, reference: npt.NDArray[Any], rng:
         "dice": round(dice(prediction.refined, reference), 4),
         "dice_shown": round(dice(session.mask(case_id), reference), 4),
         "strokes": len(corrected.strokes),
-        "edited_voxels": corrected.tumour_voxels + corrected.background_voxels,
+        "edited_voxels": edited,
         "person_seconds": round(corrected.person_seconds, 1),
         "seconds": round(time.perf_counter() - start, 1),
         "adopted": adopted,
@@ -108,11 +108,20 @@ def _round(loop: AnnotationLoop, case_id: str, reference: npt.NDArray[Any], rng:
     }
 
 
-def record(session: Session, case_id: str, correction: Correction) -> None:
-    """Store the robot's strokes as edits of the session."""
-    base = session.seq(case_id)
+def record(session: Session, case_id: str, correction: Correction) -> int:
+    """Store the robot's strokes as edits of the session and return the voxels that they changed.
+
+    As in the dock, painting over what is shown right already says nothing: only voxels that change are recorded.
+    """
+    base, shown, edited = session.seq(case_id), session.mask(case_id), 0
     for stroke in correction.strokes:
-        base = session.record(case_id, Edit(stroke.box, stroke.mask, stroke.value, "robot brush", base))
+        part = shown[slices(stroke.box)]
+        changed = stroke.mask & (part != stroke.value)
+        if changed.any():
+            part[changed] = stroke.value
+            base = session.record(case_id, Edit(stroke.box, changed, stroke.value, "robot brush", base))
+            edited += int(changed.sum())
+    return edited
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from napari_breastseg.training.from_corrections import LearnConfig
 
 LEARNER = "napari_breastseg.training.from_corrections:learn"
 WORK = "work"
-FEWEST_STROKES, FEWEST_VOXELS = 2, 50
+FEWEST_VOXELS = 50
 """What must be corrected before learning starts."""
 
 
@@ -156,8 +156,8 @@ class AnnotationLoop:
         return sha
 
     def _rounds_ago(self, one: Corrected) -> int:
-        """Count the rounds that have already learned from these very corrections."""
-        return sum(row.seqs.get(one.case_id) == one.seq for row in self.session.rounds())
+        """Count the adopted rounds that have already learned from these very corrections."""
+        return sum(row.adopted and row.seqs.get(one.case_id) == one.seq for row in self.session.rounds())
 
     def _on_disk(self, one: Corrected, folder: Path) -> Correction:
         case = self.session.case(one.case_id)
@@ -191,10 +191,10 @@ def check_enough(corrected: Sequence[Corrected]) -> None:
     Raises
     ------
     InputError
-        If fewer than :data:`FEWEST_STROKES` strokes or :data:`FEWEST_VOXELS` voxels are corrected on the training side.
+        If fewer than :data:`FEWEST_VOXELS` voxels are corrected on the training side.
     """
     strokes, voxels = sum(one.strokes for one in corrected), sum(one.voxels for one in corrected)
-    if strokes < FEWEST_STROKES or voxels < FEWEST_VOXELS:
+    if voxels < FEWEST_VOXELS:
         raise InputError(
             f"There is too little to learn from: {strokes} stroke(s), {voxels} voxels (one stroke in five is kept back as a test). "
             "Paint missing tumour or erase what is none, in two slices or more, then learn again."

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import TUMOUR, UNDECIDED, slices
+from napari_breastseg.case import UNDECIDED, slices
+from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL
 from napari_breastseg.session import Session
 
 Labels = npt.NDArray[np.uint8]
 
 ALWAYS_TRAINED = 2
 """The first strokes of a case train in any case, so that there is something to learn from before anything is kept back."""
-DONE_MARGIN = 10.0
-"""In a case that is done, the shown mask counts as annotated within this distance (mm) of tumour or of a correction."""
 _NONE, _TRAIN, _HELD_OUT = 0, 1, 2
 
 
@@ -59,14 +58,11 @@ class Sides:
     def corrected(self, case_id: str) -> Corrected | None:
         """Return the corrections of a case as they stand, or None if it has none."""
         seq = self._session.seq(case_id)
-        done = self._done(case_id)
-        if seq == 0 and not done:
+        if seq == 0:
             return None
         sides, strokes = self._sides(case_id, seq)
         labels = self._session.annotation(case_id, seq)
         held_out = np.where(sides == _HELD_OUT, labels, UNDECIDED)
-        if done:
-            labels = self._dense(case_id, labels)
         learn = np.where(sides == _HELD_OUT, UNDECIDED, labels)
         if (learn == UNDECIDED).all() and (held_out == UNDECIDED).all():
             return None
@@ -76,7 +72,11 @@ class Sides:
         edits = self._session.edits(case_id)[:seq]
         known, sides = self._known.get(case_id, (0, np.full(self._session.case(case_id).shape, _NONE, np.uint8)))
         strokes = [edit for edit in edits if edit.undoes is None]
-        trained = {e.seq for i, e in enumerate(strokes) if i < ALWAYS_TRAINED or self._session.split(case_id, str(e.seq)) == "train"}
+        trained = {
+            edit.seq
+            for index, edit in enumerate(strokes)
+            if index < ALWAYS_TRAINED or edit.tool in (SLICE_TOOL, CASE_TOOL) or self._session.split(case_id, str(edit.seq)) == "train"
+        }
         for edit in strokes:
             if edit.seq > known:
                 decided = self._session.annotation(case_id, edit.seq)[slices(edit.box)] != UNDECIDED
@@ -84,18 +84,3 @@ class Sides:
                 part[decided & (part == _NONE)] = _TRAIN if edit.seq in trained else _HELD_OUT
         self._known[case_id] = (seq, sides)
         return sides, len(trained)
-
-    def _done(self, case_id: str) -> bool:
-        values = [mark.value for mark in self._session.marks(case_id) if mark.what == "case-done"]
-        return bool(values and values[-1])
-
-    def _dense(self, case_id: str, labels: Labels) -> Labels:
-        """Return the shown mask near tumour and corrections, for a case of which the person said that it is right."""
-        from scipy import ndimage
-
-        mask = self._session.mask(case_id)
-        spacing = self._session.case(case_id).geometry.spacing
-        near = (mask == TUMOUR) | (labels != UNDECIDED)
-        distance = ndimage.distance_transform_edt(~near, sampling=spacing)
-        dense: Labels = np.where(distance <= DONE_MARGIN, mask, labels).astype(np.uint8)
-        return dense

@@ -70,7 +70,7 @@ def load_windows(correction: Correction, preset: Preset) -> list[CorrectedWindow
     for grid in plan_grids(case, preset)[0]:
         known = sparse_labels(learn[slices(grid.box)], grid.shape)
         test = sparse_labels(held_out[slices(grid.box)], grid.shape)
-        test[known != UNDECIDED] = UNDECIDED
+        known[test != UNDECIDED] = UNDECIDED  # what is a test does not train, even where both fall into one voxel of the working grid
         for window in grid.windows:
             parts = known[slices(window)], test[slices(window)]
             if any((part != UNDECIDED).any() for part in parts):

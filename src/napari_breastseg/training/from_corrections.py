@@ -91,7 +91,7 @@ def learn(
     corrections : sequence of Correction
     config : LearnConfig
     folder : Path
-        Receives the candidate and, while running, the state to resume from.
+        Receives the candidate.
     device : str
 
     Raises
@@ -105,7 +105,7 @@ def learn(
     yield Progress(0, 1, "Reading the corrections")
     windows = [window for one in corrections for window in load_windows(one, preset)]
     if not any((window.learn != UNDECIDED).any() for window in windows):
-        raise InputError("There are no corrections to learn from. Paint or erase a few places first, on more than one slice.")
+        raise InputError("There are no corrections to learn from in the breasts. Paint or erase a few places first.")
     practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
     exam = central_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
     runner = Runner(parent, device)
@@ -119,7 +119,7 @@ def learn(
     network.load_state_dict(dict(parent.weights))
     objective = _Objective(network, corrected, replay, origin, config)
     fit_config = FitConfig(config.steps, config.learning_rate, weight_decay=0.0, ema=0.95, seed=config.seed)
-    weights = yield from fit(network, objective.loss, fit_config, folder / "state.safetensors", objective.trained.values())
+    weights = yield from fit(network, objective.loss, fit_config, trained=objective.trained.values())
     candidate, decision = yield from _strongest(examiner, parent.weights, weights, before, at_base)
     card = dict(parent.card) | {
         "parent": parent.sha,

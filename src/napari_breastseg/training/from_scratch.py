@@ -20,7 +20,7 @@ from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.loop import FitConfig, fit
-from napari_breastseg.training.replay import phantom_volume
+from napari_breastseg.training.replay import EXAM_SEEDS, phantom_volume
 from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch, make_volume
 
 Labelled = tuple[Case, Any]
@@ -72,23 +72,36 @@ def train_from_scratch(
     labelled : sequence of (Case, ndarray), optional
         Cases with truth to train on beside the phantoms.
     start : Model, optional
-        Weights to start from; input channels that it has in excess are dropped.
+        Weights of the same method to start from; what has another shape in this preset, such as the stem for other channels, begins anew.
     device : str
 
     Raises
     ------
     InputError
-        If there is nothing to train on, or `out` holds a run with other settings.
+        If there is nothing to train on, the phantoms are those of the gate, `start` is of another method, or `out` holds a run with other
+        settings.
     """
-    settings = {"preset": preset.name, "start": start.sha if start else None, **asdict(config)}
-    _claim(out, settings)
-    volumes: list[Volume] = []
+    if start is not None and start.preset.method != preset.method:
+        raise InputError(
+            f"{start.path.name} is a model of {start.preset.method}, not of {preset.method}. Start from one of the same method."
+        )
+    first = 1000 + config.seed
+    if first < EXAM_SEEDS.stop and first + config.phantoms > EXAM_SEEDS.start:
+        raise InputError("These phantoms include those on which the gate judges. Choose another seed or fewer phantoms.")
     total = config.phantoms + len(labelled)
     if total == 0:
         raise InputError("There is nothing to train on. Ask for phantoms (--phantoms) or give a folder of cases (--data).")
+    settings = {
+        "preset": preset.name,
+        "start": start.sha if start else None,
+        "cases": [case.name for case, _ in labelled],
+        **asdict(config),
+    }
+    _claim(out, settings)
+    volumes: list[Volume] = []
     for index in range(config.phantoms):
         yield Progress(index, total, "Making phantoms")
-        volumes.append(phantom_volume(preset, 1000 + config.seed + index, config.phantom_shape, out / "phantoms"))
+        volumes.append(phantom_volume(preset, first + index, config.phantom_shape, out / "phantoms"))
     for index, (case, truth) in enumerate(labelled):
         yield Progress(config.phantoms + index, total, f"Reading {case.name}")
         volumes.append(make_volume(case, truth, preset))
@@ -110,7 +123,7 @@ def train_from_scratch(
 
     fit_config = FitConfig(config.steps, config.learning_rate, ema=0.99, warm_up=50, seed=config.seed)
     weights = yield from fit(network, loss, fit_config, out / "state.safetensors")
-    card = {"preset": preset.name, "parent": start.sha if start else None, "training": settings, "metrics": {}}
+    card = {"preset": preset.name, "parent": start.sha if start else None, "training": asdict(config), "metrics": {}}
     card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
     return save_model(weights, card, out, name="model")
 
@@ -137,11 +150,6 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
 
 
 def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:
-    """Weights of `start`, with the first convolutions cut to the input channels that `network` has."""
-    wanted = network.state_dict()
-    reduced = {}
-    for key, value in start.weights.items():
-        for axis, size in enumerate(wanted[key].shape):
-            value = value.narrow(axis, 0, size) if value.shape[axis] > size else value
-        reduced[key] = value
-    return reduced
+    """Weights of `network`, replaced by those of `start` wherever name and shape are the same."""
+    own: dict[str, Tensor] = network.state_dict()
+    return own | {key: value for key, value in start.weights.items() if key in own and value.shape == own[key].shape}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import platformdirs
 
 from napari_breastseg.case import BACKGROUND
+from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.phantom import make_phantom
 from napari_breastseg.progress import Job, Progress
@@ -44,16 +47,17 @@ def replay_volumes(preset: Preset, seeds: range, cache: Path | None = None) -> J
 def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folder: Path) -> Volume:
     """Return one phantom on the preset's working grid, from `folder` if it was made before."""
     path = folder / f"{preset.name.replace('/', '-')}-{seed}.npz"
-    if not path.is_file():
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
+    except (OSError, ValueError, KeyError, BadZipFile):  # not made yet, or damaged
         phantom = make_phantom(seed, shape, phases=2)
         volume = make_volume(phantom.case, phantom.tumour, preset, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp.npz")
-        np.savez(aside, channels=volume.channels, labels=volume.labels, **volume.centres)  # type: ignore[arg-type]
-        aside.replace(path)
+        content = BytesIO()
+        np.savez(content, channels=volume.channels, labels=volume.labels, **volume.centres)  # type: ignore[arg-type]
+        write_atomically(path, content.getvalue())
         return volume
-    with np.load(path, allow_pickle=False) as stored:
-        return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
 
 
 def central_windows(volumes: Sequence[Volume], size: int) -> list[Window]:

@@ -106,15 +106,9 @@ def _augmentation(patch: int) -> Any:
 
 
 def draw_patch(
-    rng: np.random.Generator, volume: Volume, centre: Points, patch: int, sparse: bool = False
+    rng: np.random.Generator, volume: Volume, centre: Points, patch: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Cut an augmented patch (MONAI: affine, flips, intensity, sharpness, noise) around a centre jittered by a quarter of its edge.
-
-    Parameters
-    ----------
-    sparse : bool
-        The labels are a person's corrections: what lies outside the volume is then not decided (in dense truth it is background), and the
-        patch is never shown at half resolution, where thin strokes would vanish.
 
     Returns
     -------
@@ -124,10 +118,10 @@ def draw_patch(
     jitter = rng.integers(-patch // 4, patch // 4 + 1, 3)
     outside = float(volume.channels[0].min())
     # The coarse pass of inference sees every case at half resolution: so must training.
-    factor = 2 if not sparse and rng.random() < HALF_RESOLUTION else 1
+    factor = 2 if rng.random() < HALF_RESOLUTION else 1
     wide = patch * 5 // 4 * factor
     image = cut(volume.channels, centre + jitter, wide, outside).astype(np.float32)
-    labels = cut(volume.labels, centre + jitter, wide, UNDECIDED if sparse else BACKGROUND)
+    labels = cut(volume.labels, centre + jitter, wide, BACKGROUND)
     if factor == 2:
         image = block_reduce(image, (1, 2, 2, 2), np.mean)  # type: ignore[no-untyped-call]
         labels = block_reduce(labels, (2, 2, 2), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from napari.layers import Labels
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QSpinBox
 
+from napari_breastseg.case import Box
 from napari_breastseg.errors import InputError
+from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._journal import Mark, StrokeJournal
 from napari_breastseg.widgets._section import Section, button, row, text
@@ -35,8 +38,10 @@ class CorrectSection(Section):
         self.saved = text("")
         self.saved.setToolTip("Strokes are written to the disk one by one; after 'saved' nothing can lose them")
         self.retry = button("Try to save again", "Save the strokes that could not be saved", self._retry)
-        self.reviewed = button("Slice reviewed", "Say that this slice is right as it is shown, everywhere", self._mark_slice)
-        tooltip = "Say that all of the case is right; press again to take it back"
+        self.reviewed = button(
+            "Slice reviewed", "Say that this slice is right as it is shown, everywhere: it is kept as your annotation", self._mark_slice
+        )
+        tooltip = "Say that the mask is right: around the tumour it is kept as your annotation"
         self.case_done = button("Case done", tooltip, self._mark_case, checkable=True)
         self.column.addLayout(row(self.paint, self.erase, self.brush))
         self.column.addLayout(row(self.undo, self.redo, self.ball))
@@ -160,10 +165,21 @@ class CorrectSection(Section):
         axis = None if view is None else view.slice_axis()
         if view is None or axis is None:
             raise InputError("The 3-D view shows no single slice. Go back to the 2-D view first.")
-        self._mark(Mark("slice-reviewed", {"axis": axis, "index": view.slice_index(axis)}))
+        index, painter = view.slice_index(axis), self.desk.painter
+        if painter is not None:
+            ranges = [(0, size) for size in view.case.shape]
+            ranges[axis] = (index, index + 1)
+            box: Box = (ranges[0], ranges[1], ranges[2])
+            painter.approve(box, np.ones([high - low for low, high in box], bool), SLICE_TOOL)
+        self._mark(Mark("slice-reviewed", {"axis": axis, "index": index}))
 
     def _mark_case(self) -> None:
-        self._mark(Mark("case-done", self.case_done.isChecked()))
+        view, painter, done = self.desk.view, self.desk.painter, self.case_done.isChecked()
+        if done and view is not None and painter is not None:
+            approved = approved_case(painter.layer.data, painter.annotation, view.case.geometry)
+            if approved is not None:
+                painter.approve(*approved, CASE_TOOL)
+        self._mark(Mark("case-done", done))
 
     def _mark(self, mark: Mark) -> None:
         if self._journal is not None:
@@ -173,4 +189,8 @@ class CorrectSection(Section):
         if mark.what == "slice-reviewed":
             self.say(f"Slice {AXES[mark.value['axis']]} = {mark.value['index']} is reviewed.")
         else:
-            self.say("The case is done. Learn from it, or open the next." if mark.value else "The case is open again.")
+            self.say(
+                "The case is done. Learn from it, or open the next."
+                if mark.value
+                else "The case is open again. Undo takes back what was approved."
+            )

@@ -137,9 +137,10 @@ class Desk(QObject):
         same_session = opened.session is self.session
         if not (same_session and opened.case_id == self.case_id):
             left = self.view
-            self._leave_case()
+            unsaved = self._leave_case()
             if left is not None:
-                left.remove_results()
+                if not unsaved:
+                    left.remove_results()
                 left.hide_images()
             if self.session is not None and not same_session:
                 self.session.close()
@@ -174,8 +175,8 @@ class Desk(QObject):
         self.painter = TumourPainter(layer, predicted, annotation, self.journal, self.view.bring_into_view)
         return layer
 
-    def _leave_case(self) -> None:
-        """Stop watching the tumour layer, which can then no longer be painted on, and save what waits."""
+    def _leave_case(self) -> int:
+        """Stop watching the tumour layer, which can then no longer be painted on, save what waits; return the strokes that could not be."""
         painter, self.painter = self.painter, None
         journal, self.journal = self.journal, None
         self.view, self.case_id, self._predicted, self.model = None, None, None, None
@@ -186,6 +187,7 @@ class Desk(QObject):
         unsaved = 0 if journal is None else journal.close()
         if unsaved:
             tell(SessionError(f"{unsaved} stroke(s) could not be saved. They are on the layer Tumour still: save that layer as NIfTI now."))
+        return unsaved
 
     def _on_removed(self, event: Any) -> None:
         self.changed.emit()

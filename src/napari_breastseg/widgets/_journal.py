@@ -23,7 +23,7 @@ class Stroke:
 
     box: Box
     mask: npt.NDArray[np.bool_]
-    value: int
+    value: int | npt.NDArray[np.uint8]
     tool: str
 
 

@@ -10,7 +10,7 @@ from app_model.types import KeyCode, KeyMod
 from napari.layers import Labels
 from napari.utils.events import Event
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, Box, overlay, slices
+from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, overlay, slices
 from napari_breastseg.widgets._journal import Step, Stroke, StrokeJournal
 from napari_breastseg.widgets._messages import inform, tell
 
@@ -74,6 +74,15 @@ class TumourPainter:
         """Take the last undo back."""
         self._journal.add(Step("redo"))
 
+    def approve(self, box: Box, where: npt.NDArray[np.bool_], tool: str) -> None:
+        """Journal, as one step, that what is shown at the voxels `where` of `box` is right; what was said before stays."""
+        self._on_paint()
+        place = slices(box)
+        where = where & (self.annotation[place] == UNDECIDED)
+        if where.any():
+            self.annotation[place][where] = self._drawn[place][where]
+            self._journal.add(Stroke(box, where, self._drawn[place].copy(), tool))
+
     def _on_paint(self, event: Event | None = None) -> None:
         try:
             self._journal_changes()
@@ -119,7 +128,7 @@ class TumourPainter:
         place = slices(box)
         self.annotation[place] = values
         for stroke in self._journal.pending():
-            self.annotation[slices(stroke.box)][stroke.mask] = stroke.value
+            self.annotation[slices(stroke.box)][stroke.mask] = np.broadcast_to(stroke.value, stroke.mask.shape)[stroke.mask]
         shown = overlay(self._predicted[place], self.annotation[place])
         self.layer.data[place] = shown
         self._drawn[place] = shown

@@ -1,0 +1,39 @@
+"""What a person says is right as it is shown, and which therefore becomes annotation: a slice, or a case around its tumour."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_breastseg.case import TUMOUR, UNDECIDED, Box, Geometry, slices
+
+SLICE_TOOL, CASE_TOOL = "slice reviewed", "case done"
+"""Tools of the edits by which the shown mask becomes annotation. They always train: the strokes beside them are the test."""
+MARGIN = 10.0
+"""In a case that is done, the shown mask is annotation within this distance (mm) of tumour or of a correction."""
+
+Labels = npt.NDArray[np.uint8]
+
+
+def approved_case(mask: Labels, annotation: Labels, geometry: Geometry) -> tuple[Box, npt.NDArray[np.bool_]] | None:
+    """Return a box and its voxels, not annotated so far, that a case which is done approves; None if it shows nothing and nobody painted.
+
+    Parameters
+    ----------
+    mask, annotation : ndarray, shape (z, y, x), uint8
+        What is shown, and what was said so far.
+    geometry : Geometry
+    """
+    near = (mask == TUMOUR) | (annotation != UNDECIDED)
+    if not near.any():
+        return None
+    ranges = []
+    for axis, spacing in enumerate(geometry.spacing):
+        found = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))
+        reach = int(np.ceil(MARGIN / spacing))
+        ranges.append((max(0, int(found[0]) - reach), min(near.shape[axis], int(found[-1]) + 1 + reach)))
+    box: Box = (ranges[0], ranges[1], ranges[2])
+    place = slices(box)
+    distance = ndimage.distance_transform_edt(~near[place], sampling=geometry.spacing)
+    return box, (distance <= MARGIN) & (annotation[place] == UNDECIDED)
