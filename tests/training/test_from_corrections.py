@@ -62,7 +62,7 @@ def test_a_base_model_of_another_lineage_is_refused(correction: Correction, tmp_
     parent = load_model("hcma-unet/practical")
     weights = {key: value + 0.1 for key, value in parent.weights.items()}
     stranger = save_model(weights, parent.card, tmp_path / "stranger")
-    with pytest.raises(InputError, match="lineage|has learned from"):
+    with pytest.raises(InputError, match="has learned from"):
         run(learn(parent.path, stranger, [correction], LearnConfig(steps=1), tmp_path / "round", device="cpu"))
 
 

@@ -51,3 +51,16 @@ def test_phantoms_are_made_once_and_read_back(tmp_path: Path, monkeypatch: pytes
     (read,) = run(replay.replay_volumes(preset, range(9000, 9001), tmp_path))
     np.testing.assert_array_equal(made.channels, read.channels)
     np.testing.assert_array_equal(made.labels, read.labels)
+
+
+def test_a_damaged_phantom_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "SHAPE", (24, 32, 32))
+    preset = get_preset("hcma-unet/practical")
+    (made,) = run(replay.replay_volumes(preset, range(9000, 9001), tmp_path))
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for torn in (b"", whole[: len(whole) // 2], b"no archive"):
+        path.write_bytes(torn)
+        (again,) = run(replay.replay_volumes(preset, range(9000, 9001), tmp_path))
+        np.testing.assert_array_equal(made.channels, again.channels)
+        assert len(path.read_bytes()) == len(whole)

@@ -67,8 +67,9 @@ def _in_session(speaker: Report, case: Case, folder: Path, model: str | None, de
         refuse_early(case, model or DEFAULT_MODEL)
     opened: AbstractContextManager[Session] = Session.create(folder) if new else Session.open(folder)
     with opened as session:
-        own = None if session.current_model is None else str(session.model_path(session.current_model))
-        refuse_early(case, model or own or DEFAULT_MODEL)
+        if not new:
+            own = None if session.current_model is None else str(session.model_path(session.current_model))
+            refuse_early(case, model or own or DEFAULT_MODEL)
         loop = AnnotationLoop(session, model or DEFAULT_MODEL, device)
         if model is not None:
             loop.use(model)

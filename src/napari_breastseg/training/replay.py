@@ -50,7 +50,7 @@ def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folde
     try:
         with np.load(path, allow_pickle=False) as stored:
             return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
-    except (OSError, ValueError, KeyError, BadZipFile):  # not made yet, or damaged
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # not made yet, or damaged
         phantom = make_phantom(seed, shape, phases=2)
         volume = make_volume(phantom.case, phantom.tumour, preset, seed)
         folder.mkdir(parents=True, exist_ok=True)
