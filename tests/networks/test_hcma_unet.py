@@ -40,7 +40,7 @@ def test_part_counts_follow_the_layer_table() -> None:
 @pytest.mark.parametrize("size", [(16, 16, 16), (17, 30, 9), (1, 24, 24)])
 def test_any_size_is_taken(size: tuple[int, int, int]) -> None:
     network = HCMAUNet(in_channels=2).eval()
-    features, logits = network.features(torch.randn(1, 2, *size))
+    features, logits = network.features(network.encode(torch.randn(1, 2, *size)), size)
     assert features.shape == (1, 32, *size)
     assert logits.shape == (1, 2, *size)
 
@@ -49,11 +49,11 @@ def test_any_size_is_taken(size: tuple[int, int, int]) -> None:
 def test_one_linear_map_gives_what_the_two_layers_give(training: bool) -> None:
     """The decoder multiplies its last two layers first; with dropout between them it must not."""
     torch.manual_seed(0)
-    network, x = HCMAUNet(in_channels=2).train(training), torch.randn(1, 2, 17, 24, 16)
+    network, x = HCMAUNet(in_channels=2).train(training), torch.randn(1, 2, 16, 24, 16)
     torch.manual_seed(1)
     logits = network(x)
     torch.manual_seed(1)
-    torch.testing.assert_close(logits, network.features(x)[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, network.features(network.encode(x), x.shape[2:])[1], rtol=1e-4, atol=1e-4)
 
 
 def test_encoder_and_decoder_share_no_parameters() -> None:

@@ -349,11 +349,11 @@ class HCMAUNet(SegmentationNetwork):
             return crop(self.head(self.dropout(last.up(fused))), size)
         return crop(last.classify(fused, self.head), size)
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, encoded: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the last features (batch, 32, D, H, W), on which FRLoss works, and the logits (batch, classes, D, H, W)."""
-        last, fused = self._fuse(self.encode(x))
-        features = last.up(fused)
-        return crop(features, x.shape[2:]), crop(self.head(self.dropout(features)), x.shape[2:])
+        last, fused = self._fuse(encoded)
+        features = crop(last.up(fused), size)
+        return features, self.head(self.dropout(features))
 
     def _fuse(self, encoded: Sequence[Tensor]) -> tuple[UpBlock, Tensor]:
         """Decode up to the last transposed convolution; return its block and what it enlarges."""

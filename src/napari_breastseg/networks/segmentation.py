@@ -27,6 +27,10 @@ class SegmentationNetwork(nn.Module, ABC):
     def decode(self, encoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Return the logits (batch, classes, D, H, W), where `size` is (D, H, W) of the input."""
 
+    @abstractmethod
+    def features(self, encoded: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the last features (batch, feature, D, H, W), from which one linear layer makes the logits, and the logits."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes, D, H, W) of x (batch, channel, D, H, W)."""
         return self.decode(self.encode(x), x.shape[2:])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.devices import pick_device
+from napari_breastseg.losses.frloss import FRLoss
 from napari_breastseg.losses.overlap import partial_ce_dice
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
@@ -44,6 +45,8 @@ class TrainConfig:
         Share of the patches that are centred on a tumour; the rest prefer bright healthy tissue.
     dropout : bool
         Keep the published dropout; without it a step on a CPU is a tenth shorter, and unlimited phantoms do not overfit.
+    frloss : FRLoss, optional
+        Added to cross-entropy and Dice.
     seed : int
     """
 
@@ -55,6 +58,7 @@ class TrainConfig:
     phantom_shape: tuple[int, int, int] = (96, 160, 160)
     tumour_share: float = 0.5
     dropout: bool = True
+    frloss: FRLoss | None = None
     seed: int = 0
 
 
@@ -115,11 +119,13 @@ def train_from_scratch(
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
 
-    def loss(network: nn.Module, step: int) -> Tensor:
-        image, labels = draw_batch(volumes, config, step)
+    def loss(_: nn.Module, step: int) -> Tensor:
+        image, labels = (t.to(place) for t in draw_batch(volumes, config, step))
         with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
-            logits = network(image.to(place))
-        return partial_ce_dice(logits, labels.to(place))
+            if config.frloss is None:
+                return partial_ce_dice(network(image), labels)
+            features, logits = network.features(network.encode(image), labels.shape[1:])
+        return partial_ce_dice(logits, labels) + config.frloss(features, labels)
 
     fit_config = FitConfig(config.steps, config.learning_rate, ema=0.99, warm_up=50, seed=config.seed)
     weights = yield from fit(network, loss, fit_config, out / "state.safetensors")
