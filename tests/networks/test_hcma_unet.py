@@ -74,11 +74,13 @@ def test_every_parameter_receives_a_gradient(mixer: Mixer) -> None:
     assert silent == []
 
 
-def test_position_embedding_is_exact_at_its_own_length() -> None:
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_position_embedding_is_exact_at_its_own_length(axis: int) -> None:
     torch.manual_seed(0)
-    attention = AxialAttention(4, 8)
+    attention = AxialAttention(4, axis, 8)
     tokens = torch.randn(1, 8, 2, 3, 4)
     q, k = (f(tokens) + attention.position.T[:, None, None] for f in (attention.query, attention.key))
     weights = torch.einsum("bshwc,bthwc->bhwst", q, k) / 2
     expected = torch.einsum("bhwst,bthwc->bshwc", weights.softmax(-1), attention.value(tokens))
-    torch.testing.assert_close(attention(tokens, torch.zeros_like(tokens)), 0.5 * expected, rtol=1e-4, atol=1e-5)
+    got = attention(tokens.movedim(1, axis + 1), torch.zeros_like(tokens).movedim(1, axis + 1)).movedim(axis + 1, 1)
+    torch.testing.assert_close(got, 0.5 * expected, rtol=1e-4, atol=1e-5)

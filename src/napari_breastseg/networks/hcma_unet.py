@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose3d, gelu, interpolate, leaky_relu, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import conv3d, conv_transpose3d, gelu, interpolate, leaky_relu, linear, pad, scaled_dot_product_attention, silu
 
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.networks.selective_scan import cross_scan
@@ -28,20 +28,24 @@ DIVISOR = 8
 class SS2D(nn.Module):
     """2-D selective scan over four routes of a slice (VMamba's first version): expand 0.5, 3 x 3 depthwise convolution.
 
+    The tokens stay where they are in the volume: the convolution and the scan walk each slice through the volume's own memory.
+
     Parameters
     ----------
     width : int
         Channels of the tokens, m; the inner width is m / 2.
+    axis : int
+        The slices lie across this axis of the volume.
     states : int
         Length N of the state vector of each channel.
     """
 
     routes = 4
 
-    def __init__(self, width: int, states: int = 32) -> None:
+    def __init__(self, width: int, axis: int, states: int = 32) -> None:
         super().__init__()
         inner, rank = width // 2, math.ceil(width / 16)
-        self.inner, self.rank, self.states = inner, rank, states
+        self.axis, self.inner, self.rank, self.states = axis, inner, rank, states
         self.project_in = nn.Linear(width, 2 * inner, bias=False)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.project_scan = nn.Parameter(torch.empty(self.routes, rank + 2 * states, inner))
@@ -54,18 +58,17 @@ class SS2D(nn.Module):
         initialise_scan(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Mix tokens of shape (batch, height, width, channel) within each slice."""
-        batch, height, width, _ = tokens.shape
+        """Mix tokens of shape (batch, D, H, W, channel) within each slice."""
         a, gate = self.project_in(tokens).chunk(2, dim=-1)
-        a = silu(self.conv(a.permute(0, 3, 1, 2))).permute(0, 2, 3, 1).reshape(batch, height * width, self.inner)
-        y = _scan(self, a, height)
-        y = self.norm(y).view(batch, height, width, self.inner) * silu(gate)
-        out: Tensor = self.project_out(y)
+        padding = [int(axis != self.axis) for axis in range(3)]
+        a = conv3d(a.movedim(-1, 1), self.conv.weight.unsqueeze(self.axis + 2), self.conv.bias, 1, padding, 1, self.inner)
+        y = _scan(self, silu(a).movedim(1, -1), self.axis)
+        out: Tensor = self.project_out(self.norm(y) * silu(gate))
         return out
 
 
 class Mamba(nn.Module):
-    """Mamba-1 mixer (Gu and Dao 2023) over a sequence in one direction: expand 2, causal convolution of 4 taps."""
+    """Mamba-1 mixer (Gu and Dao 2023) over all voxels in storage order, one direction: expand 2, causal convolution of 4 taps."""
 
     routes = 1
 
@@ -87,7 +90,7 @@ class Mamba(nn.Module):
         """Mix tokens of shape (batch, length, channel)."""
         a, gate = self.project_in(tokens).chunk(2, dim=-1)
         a = silu(self.conv(pad(a.transpose(1, 2), (3, 0)))).transpose(1, 2)
-        out: Tensor = self.project_out(_scan(self, a, 1) * silu(gate))
+        out: Tensor = self.project_out(_scan(self, a[:, None, None], 0)[:, 0, 0] * silu(gate))
         return out
 
 
@@ -102,29 +105,25 @@ def initialise_scan(mixer: SS2D | Mamba) -> None:
         mixer.log_a.copy_(torch.arange(1, mixer.states + 1).log().expand_as(mixer.log_a))
 
 
-def _scan(mixer: SS2D | Mamba, a: Tensor, height: int) -> Tensor:
-    """Project (batch, position, channel) to step size, input and output vectors of each route, and scan in fp32."""
-    routes, rank, states = mixer.routes, mixer.rank, mixer.states
+def _scan(mixer: SS2D | Mamba, a: Tensor, axis: int) -> Tensor:
+    """Scan features of shape (batch, D, H, W, channel) in fp32."""
+    weights = (mixer.project_scan, mixer.project_dt, -torch.exp(mixer.log_a.float()), mixer.skip, mixer.dt_bias)
     with torch.autocast(a.device.type, enabled=False):
-        a = a.float()
-        projected = (a @ mixer.project_scan.float().flatten(0, 1).T).view(*a.shape[:2], routes, rank + 2 * states)
-        d, b, c = projected.split([rank, states, states], dim=-1)
-        delta = torch.einsum("blkr,kcr->blkc", d, mixer.project_dt.float())
-        return cross_scan(a, delta, -torch.exp(mixer.log_a.float()), b, c, mixer.skip.float(), mixer.dt_bias.float(), height)
+        return cross_scan(a.float().flatten(1, 3), *(w.float() for w in weights), a.shape[1:4], axis).view(a.shape)
 
 
 class VSSB(nn.Module):
     """Bottlenecked visual state-space block on 2-D slices: down to w / 2, norm, SS2D, up again, with two residuals."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, axis: int) -> None:
         super().__init__()
         self.down = nn.Linear(width, width // 2)
         self.norm = nn.LayerNorm(width // 2, eps=1e-6)
-        self.mixer = SS2D(width // 2)
+        self.mixer = SS2D(width // 2, axis)
         self.up = nn.Linear(width // 2, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Mix tokens of shape (slice, height, width, channel)."""
+        """Mix tokens of shape (batch, D, H, W, channel)."""
         z = self.down(tokens)
         z = z + self.mixer(self.norm(z))
         out: Tensor = tokens + self.up(z)
@@ -138,55 +137,62 @@ class AxialAttention(nn.Module):
     ----------
     width : int
         Channels w.
+    axis : int
+        The slices lie across this axis.
     length : int
         Slices at the training patch; for other lengths the embedding is interpolated linearly (an exact no-op at `length`).
     """
 
-    def __init__(self, width: int, length: int) -> None:
+    def __init__(self, width: int, axis: int, length: int) -> None:
         super().__init__()
+        self.axis = axis
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.position = nn.Parameter(torch.empty(width, length))
         self.gate = nn.Parameter(torch.zeros(()))
         nn.init.xavier_uniform_(self.position)
 
     def forward(self, mixed: Tensor, branch_input: Tensor) -> Tensor:
-        """Attend over axis 1 of tensors of shape (batch, slice, height, width, channel)."""
-        slices = mixed.shape[1]
+        """Attend over the slices of tensors of shape (batch, D, H, W, channel)."""
+        slices = mixed.shape[self.axis + 1]
         position: Tensor = self.position
         if slices != position.shape[1]:
             position = interpolate(position[None], size=slices, mode="linear", align_corners=False)[0]
-        p = position.T[:, None, None, :]
-        q, k, v = (t.permute(0, 2, 3, 1, 4) for t in (self.query(mixed) + p, self.key(mixed) + p, self.value(mixed)))
-        attended = scaled_dot_product_attention(q, k, v).permute(0, 3, 1, 2, 4)
+        p = position.T.view(*(-1 if axis == self.axis else 1 for axis in range(3)), mixed.shape[-1])
+        q, k, v = (self._sequences(t) for t in (self.query(mixed) + p, self.key(mixed) + p, self.value(mixed)))
+        attended = scaled_dot_product_attention(q, k, v)
         s = torch.sigmoid(self.gate)
-        return s * attended + (1 - s) * branch_input
+        return s * self._volume(attended, mixed.shape) + (1 - s) * branch_input
+
+    def _sequences(self, tokens: Tensor) -> Tensor:
+        """View (batch, D, H, W, channel) as (batch, head, slice, channel), other positions shared out between the first two, uncopied."""
+        if self.axis == 0:
+            return tokens.flatten(2, 3).transpose(1, 2)
+        planes = tokens.flatten(0, 1)
+        return planes.transpose(1, 2) if self.axis == 1 else planes
+
+    def _volume(self, sequences: Tensor, shape: torch.Size) -> Tensor:
+        return (sequences if self.axis == 2 else sequences.transpose(1, 2)).reshape(shape)
 
 
 class ViewBranch(nn.Module):
-    """One anatomical view: slices along `axis` (0 axial, 1 coronal, 2 sagittal), VSSB within and attention between them."""
+    """One anatomical view: slices across `axis` (0 axial, 1 coronal, 2 sagittal), VSSB within and attention between them."""
 
     def __init__(self, width: int, axis: int, length: int, attention: bool) -> None:
         super().__init__()
-        others = [d for d in (2, 3, 4) if d != axis + 2]
-        self.to_slices = (0, axis + 2, *others, 1)
-        self.back = tuple(self.to_slices.index(d) for d in range(5))
-        self.block = VSSB(width)
-        self.attention = AxialAttention(width, length) if attention else None
+        self.block = VSSB(width, axis)
+        self.attention = AxialAttention(width, axis, length) if attention else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channel, D, H, W) to the same shape."""
-        tokens = x.permute(self.to_slices)
-        mixed: Tensor = self.block(tokens.flatten(0, 1)).view(tokens.shape)
-        if self.attention is not None:
-            mixed = self.attention(mixed, tokens)
-        return mixed.permute(self.back)
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (batch, D, H, W, channel) to the same shape."""
+        mixed: Tensor = self.block(tokens)
+        return mixed if self.attention is None else self.attention(mixed, tokens)
 
 
 class MISM(nn.Module):
     """Multi-view inter-slice mixer: three view branches, fused by a 1 x 1 x 1 convolution, LeakyReLU and instance norm.
 
     With channel splitting (ASC) the axial branch sees half of the channels and the others a quarter each; without it every
-    branch sees all channels and the outputs are summed.
+    branch sees all channels and the outputs are summed. All of it works on channels-last memory.
     """
 
     def __init__(self, channels: int, length: int, split: bool, attention: bool) -> None:
@@ -199,11 +205,13 @@ class MISM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channel, D, H, W) to the same shape."""
+        tokens = x.movedim(1, -1)
         if self.split:
-            mixed = torch.cat([view(part) for view, part in zip(self.views, x.split(self.sizes, 1), strict=True)], 1)
+            mixed = torch.cat([view(part) for view, part in zip(self.views, tokens.split(self.sizes, -1), strict=True)], -1)
         else:
-            mixed = self.views[0](x) + self.views[1](x) + self.views[2](x)
-        out: Tensor = x + self.norm(leaky_relu(self.fuse(mixed)))
+            mixed = self.views[0](tokens) + self.views[1](tokens) + self.views[2](tokens)
+        mixed = leaky_relu(linear(mixed, self.fuse.weight.flatten(1), self.fuse.bias)).movedim(-1, 1)
+        out: Tensor = x + self.norm(mixed)
         return out
 
 

@@ -1,4 +1,4 @@
-"""The selective scan (Mamba, S6) over 2-D slices along one or four routes, with the back end chosen per device.
+"""The selective scan (Mamba, S6) over the slices of a volume along one or four routes, with the back end chosen per device.
 
 One operator, ``napari_breastseg::cross_scan``, one dispatch table: ``torch.compile`` and export see a single node.
 """
@@ -6,7 +6,8 @@ One operator, ``napari_breastseg::cross_scan``, one dispatch table: ``torch.comp
 from __future__ import annotations
 
 import importlib.util
-from types import ModuleType
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from napari_breastseg.errors import ComputeError
 from napari_breastseg.networks.selective_scan import blocked
+from napari_breastseg.networks.selective_scan.reference import visiting_order
 
 _forced: str | None = None
 
@@ -47,73 +49,101 @@ def chosen_backend(device: torch.device, dtype: torch.dtype) -> str:
     return "numba"
 
 
-def _backend(u: Tensor) -> ModuleType:
+@lru_cache(maxsize=64)
+def _order(routes: int, size: tuple[int, ...], axis: int) -> Tensor:
+    return visiting_order(routes, size, axis)
+
+
+def _projections(u: Tensor, project: Tensor, project_dt: Tensor, states: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return low-rank and full step size (before bias and softplus), input and output vectors, of each voxel and route."""
+    projected = (u @ project.flatten(0, 1).T).unflatten(-1, project.shape[:2])
+    low, b, c = projected.split([project.shape[1] - 2 * states, states, states], dim=-1)
+    return low, torch.einsum("bvkr,kcr->bvkc", low, project_dt), b, c
+
+
+def _backward_of(u: Tensor) -> Callable[..., tuple[Tensor, ...]]:
     if chosen_backend(u.device, u.dtype) == "numba":
         from napari_breastseg.networks.selective_scan import cpu
 
-        return cpu
-    return blocked
+        return cpu.backward
+    return blocked.backward
 
 
 @torch.library.custom_op("napari_breastseg::cross_scan", mutates_args=())
-def _cross_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int) -> Tensor:
-    result: Tensor = _backend(u).forward(u, delta, a, b, c, skip, bias, height)
-    return result
+def _cross_scan(
+    u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
+) -> Tensor:
+    order = _order(a.shape[0], tuple(size), axis)
+    if chosen_backend(u.device, u.dtype) == "numba":
+        from napari_breastseg.networks.selective_scan import cpu
+
+        return cpu.project_and_scan(u, project, project_dt, a, skip, bias, order)
+    _, delta, b, c = _projections(u, project, project_dt, a.shape[2])
+    return blocked.forward(u, delta, a, b, c, skip, bias, order)
 
 
 @_cross_scan.register_fake
-def _(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int) -> Tensor:
-    return torch.empty_like(u)
+def _(u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int) -> Tensor:
+    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
 
 
 @torch.library.custom_op("napari_breastseg::cross_scan_backward", mutates_args=())
 def _cross_scan_backward(
-    grad: Tensor, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    gradients: tuple[Any, Any, Any, Any, Any, Any, Any] = _backend(u).backward(grad, u, delta, a, b, c, skip, bias, height)
-    return gradients
+    grad: Tensor, u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    low, delta, b, c = _projections(u, project, project_dt, a.shape[2])
+    order = _order(a.shape[0], tuple(size), axis)
+    du, ddelta, da, db, dc, dskip, dbias = _backward_of(u)(grad, u, delta, a, b, c, skip, bias, order)
+    dprojected = torch.cat([torch.einsum("bvkc,kcr->bvkr", ddelta, project_dt), db, dc], -1)
+    dproject = torch.einsum("bvkr,bvc->krc", dprojected, u)
+    dproject_dt = torch.einsum("bvkc,bvkr->kcr", ddelta, low)
+    return du + dprojected.flatten(2) @ project.flatten(0, 1), dproject, dproject_dt, da, dskip, dbias
 
 
 @_cross_scan_backward.register_fake
 def _(
-    grad: Tensor, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int
+    grad: Tensor, u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(t) for t in (u, delta, a, b, c, skip, bias))
+    return tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (u, project, project_dt, a, skip, bias))
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:-1])
-    ctx.height = inputs[-1]
+    ctx.save_for_backward(*inputs[:-2])
+    ctx.place = inputs[-2:]
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_cross_scan_backward(grad.contiguous(), *ctx.saved_tensors, ctx.height), None)
+    return (*_cross_scan_backward(grad.contiguous(), *ctx.saved_tensors, *ctx.place), None, None)
 
 
 _cross_scan.register_autograd(_gradients, setup_context=_setup)
 
 
-def cross_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, bias: Tensor, height: int) -> Tensor:
-    """Scan every slice along each route and sum the routes.
+def cross_scan(
+    u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int = 0
+) -> Tensor:
+    """Scan the slices of a volume along each route and sum the routes (SS2D of VMamba, steps 3 to 6 without its norm).
 
-    For route k, walking the positions t of a slice: ``dt = softplus(delta + bias)``, ``h_t = exp(dt a) h_(t-1) + dt u_t b_t``,
-    ``y_t = <h_t, c_t> + skip u_t``, with ``h_0 = 0`` (Gu and Dao 2023, eq. 2; SS2D of VMamba for the routes).
+    Each voxel's features give, for each route, ``[d, b, c] = project u`` and ``delta = project_dt d``; then every slice is scanned as
+    :func:`napari_breastseg.networks.selective_scan.reference.scan` says. Only the tokens are read and written: no route is ever copied out.
 
     Parameters
     ----------
-    u : Tensor, shape (batch, position, channel)
-        Positions in row-major order of a ``height x width`` slice.
-    delta : Tensor, shape (batch, position, route, channel)
+    u : Tensor, shape (batch, voxel, channel)
+        Voxels of a volume of `size` in storage order.
+    project : Tensor, shape (route, rank + 2 states, channel)
+    project_dt : Tensor, shape (route, channel, rank)
     a : Tensor, shape (route, channel, state)
         Negative; routes are 1 (row-major) or 4 (row-major, column-major, and their reverses).
-    b, c : Tensor, shape (batch, position, route, state)
     skip, bias : Tensor, shape (route, channel)
-    height : int
-        Rows of the slice; must divide the number of positions.
+    size : sequence of int
+        (D, H, W).
+    axis : int
+        The slices lie across this axis.
 
     Returns
     -------
-    Tensor, shape (batch, position, channel)
+    Tensor, shape (batch, voxel, channel)
     """
-    result: Tensor = _cross_scan(u, delta, a, b, c, skip, bias, height)
+    result: Tensor = _cross_scan(u, project, project_dt, a, skip, bias, list(size), axis)
     return result
