@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_breastseg.networks.hcma_unet import AxialAttention, HCMAUNet, Mixer
+from napari_breastseg.networks.hcma_unet import HCMAUNet
+from napari_breastseg.networks.mixers import AxialAttention, Mixer
 
 COUNTS: dict[Mixer, int] = {
     "none": 2_579_180,
@@ -84,3 +85,23 @@ def test_position_embedding_is_exact_at_its_own_length(axis: int) -> None:
     expected = torch.einsum("bhwst,bthwc->bshwc", weights.softmax(-1), attention.value(tokens))
     got = attention(tokens.movedim(1, axis + 1), torch.zeros_like(tokens).movedim(1, axis + 1)).movedim(axis + 1, 1)
     torch.testing.assert_close(got, 0.5 * expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mixer", COUNTS)
+def test_samples_of_a_batch_do_not_see_each_other(mixer: Mixer) -> None:
+    torch.manual_seed(0)
+    network, x = HCMAUNet(mixer=mixer).eval(), torch.randn(2, 1, 16, 24, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), torch.cat([network(x[:1]), network(x[1:])]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(16, 24, 16), (17, 20, 9)])
+def test_the_parts_together_give_what_the_network_gives(size: tuple[int, int, int]) -> None:
+    network, x = HCMAUNet(in_channels=2).eval(), torch.randn(1, 2, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(network.assemble(network.parts(), x), network(x))
+
+
+def test_the_composed_entry_is_the_stem_and_the_first_block() -> None:
+    network, x = HCMAUNet(in_channels=2).double(), torch.randn(1, 2, 16, 24, 16, dtype=torch.float64)
+    torch.testing.assert_close(network.parts()[0](x), network.encoder[0].reduce(network.stem(x)))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-PACKAGES = ("napari", "numpy", "torch", "monai", "zarr", "nibabel", "numba", "scipy")
+if TYPE_CHECKING:
+    from napari_breastseg.methods.preset import Preset
+
+PACKAGES = ("napari", "numpy", "torch", "monai", "zarr", "nibabel", "numba", "openvino", "scipy")
 
 
 def installation() -> dict[str, Any]:
@@ -15,6 +18,7 @@ def installation() -> dict[str, Any]:
     import torch
 
     from napari_breastseg import __version__
+    from napari_breastseg.inference.engines import openvino_state
     from napari_breastseg.networks.selective_scan import backends
 
     return {
@@ -24,6 +28,7 @@ def installation() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
         "scan": backends(),
+        "cpu engine": {"openvino": openvino_state(), "torch": "ready; used where OpenVINO is missing, fails or gives other numbers"},
         "threads": {"processors": os.cpu_count(), "torch": torch.get_num_threads()},
     }
 
@@ -42,11 +47,22 @@ def preset_facts() -> list[dict[str, Any]]:
             "patch": list(preset.patch),
             "spacing_mm": list(preset.spacing),
             "modality": preset.modality,
+            **_cost(preset),
             "published": dict(preset.figures),
             "about": preset.about,
         }
         for preset in presets().values()
     ]
+
+
+def _cost(preset: Preset) -> dict[str, Any]:
+    """Return the multiply-adds of a patch of 128 voxels by part, and the operations that they make."""
+    if preset.macs is None:
+        return {}
+    parts = dict(preset.macs(128))
+    scan = parts.get("scan", 0)
+    total = sum(parts.values())
+    return {"macs_128": {**parts, "total without scan": total - scan, "total": total}, "gflops_128": round(2 * total / 1e9, 2)}
 
 
 def _version(package: str) -> str:

@@ -94,6 +94,7 @@ def predict(
     fine *= inside
     details = {
         "device": runner.device.type,
+        "engine": runner.engine_name,
         "seconds": round(time.perf_counter() - started, 2),
         "windows": total - 1,
         "region": region,

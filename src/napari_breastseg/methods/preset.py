@@ -36,6 +36,8 @@ class Preset:
         One sentence for people.
     figures : mapping
         What the paper publishes.
+    macs : callable, optional
+        Multiply-adds by part of one cubic patch whose edge is given.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Preset:
     about: str
     modality: Modality = "dce-mri"
     figures: Mapping[str, Any] = field(default_factory=dict)
+    macs: Callable[[int], Mapping[str, int]] | None = None
 
     @property
     def method(self) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from torch import Tensor, nn
+
+Part: TypeAlias = Callable[..., Tensor]
+"""A part of a network: tensors in, one tensor out."""
 
 
 class SegmentationNetwork(nn.Module, ABC):
@@ -34,6 +38,15 @@ class SegmentationNetwork(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes, D, H, W) of x (batch, channel, D, H, W)."""
         return self.decode(self.encode(x), x.shape[2:])
+
+    def parts(self) -> list[nn.Module]:
+        """Return the parts that another engine may run as compiled graphs, in order; none if the network only runs in torch."""
+        return []
+
+    def assemble(self, parts: Sequence[Part], x: Tensor) -> Tensor:
+        """Return the logits as :meth:`forward` does in evaluation, with `parts`, or what stands for them, doing their share."""
+        logits: Tensor = self(x)
+        return logits
 
     def decoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of the decoder."""

@@ -69,7 +69,16 @@ def _backward_of(u: Tensor) -> Callable[..., tuple[Tensor, ...]]:
     return blocked.backward
 
 
-@torch.library.custom_op("napari_breastseg::cross_scan", mutates_args=())
+# torch.library.custom_op would say the same in fewer words, but imports all of torch's compiler, seconds of it, at the first call.
+_WEIGHTS = "Tensor project, Tensor project_dt, Tensor a, Tensor skip, Tensor bias"
+torch.library.define("napari_breastseg::cross_scan", f"(Tensor u, {_WEIGHTS}, int[] size, int axis) -> Tensor")
+torch.library.define(
+    "napari_breastseg::cross_scan_backward",
+    f"(Tensor grad, Tensor u, {_WEIGHTS}, int[] size, int axis) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.impl("napari_breastseg::cross_scan", "default")
 def _cross_scan(
     u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> Tensor:
@@ -82,12 +91,11 @@ def _cross_scan(
     return blocked.forward(u, delta, a, b, c, skip, bias, order)
 
 
-@_cross_scan.register_fake
-def _(u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int) -> Tensor:
+def _shape_only(u: Tensor, *_: Any) -> Tensor:
     return torch.empty(u.shape, dtype=u.dtype, device=u.device)
 
 
-@torch.library.custom_op("napari_breastseg::cross_scan_backward", mutates_args=())
+@torch.library.impl("napari_breastseg::cross_scan_backward", "default")
 def _cross_scan_backward(
     grad: Tensor, u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -100,11 +108,8 @@ def _cross_scan_backward(
     return du + dprojected.flatten(2) @ project.flatten(0, 1), dproject, dproject_dt, da, dskip, dbias
 
 
-@_cross_scan_backward.register_fake
-def _(
-    grad: Tensor, u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
-) -> tuple[Tensor, ...]:
-    return tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (u, project, project_dt, a, skip, bias))
+def _shapes_only(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(_shape_only(t) for t in inputs[:-2])
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -113,10 +118,13 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_cross_scan_backward(grad.contiguous(), *ctx.saved_tensors, *ctx.place), None, None)
+    backward = torch.ops.napari_breastseg.cross_scan_backward.default
+    return (*backward(grad.contiguous(), *ctx.saved_tensors, *ctx.place), None, None)
 
 
-_cross_scan.register_autograd(_gradients, setup_context=_setup)
+torch.library.register_fake("napari_breastseg::cross_scan", _shape_only)
+torch.library.register_fake("napari_breastseg::cross_scan_backward", _shapes_only)
+torch.library.register_autograd("napari_breastseg::cross_scan", _gradients, setup_context=_setup)
 
 
 def cross_scan(
@@ -145,5 +153,5 @@ def cross_scan(
     -------
     Tensor, shape (batch, voxel, channel)
     """
-    result: Tensor = _cross_scan(u, project, project_dt, a, skip, bias, list(size), axis)
+    result: Tensor = torch.ops.napari_breastseg.cross_scan.default(u, project, project_dt, a, skip, bias, list(size), axis)
     return result

@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# OpenMP is what torch uses; TBB, numba's first choice, complains of every fork as soon as another library has brought it along.
+numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
+
 BLOCK = 32
 _LOG2E = np.float32(1.4426950408889634)
 _compiled: dict[str, Any] = {"parallel": True, "fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
@@ -183,7 +186,7 @@ def project_and_scan(u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, 
     """Return y, shape (batch, voxel, channel), float32; see :func:`napari_breastseg.networks.selective_scan.cross_scan`."""
     y = np.zeros(tuple(u.shape), np.float32)
     _threads()
-    tensors = (u, project.transpose(1, 2), project_dt.transpose(1, 2), a * _LOG2E, skip, bias)
+    tensors = (u, project.transpose(1, 2), project_dt.transpose(1, 2), a * float(_LOG2E), skip, bias)
     _forward_kernel(a.shape[2])(order.numpy(), *map(_array, tensors), y)
     return torch.from_numpy(y)
 
@@ -195,7 +198,7 @@ def backward(
     du, ddelta, db, dc = (np.zeros(tuple(t.shape), np.float32) for t in (u, delta, b, c))
     da = np.zeros((u.shape[0] * order.shape[0], *a.shape), np.float32)
     _threads()
-    tensors = (grad, u, delta, a * _LOG2E, b, c, skip, bias)
+    tensors = (grad, u, delta, a * float(_LOG2E), b, c, skip, bias)
     _backward_kernel(a.shape[2])(order.numpy(), *map(_array, tensors), du, ddelta, da, db, dc)
     dskip = (grad * u).sum((0, 1)).expand_as(skip).clone()
     results = (du, ddelta, da.sum(0), db, dc)

@@ -1,0 +1,70 @@
+"""The commands that measure speed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from napari_breastseg.cli.report import Debug, Json, report
+
+app = typer.Typer(help="Measure speed side by side in one run; ratios carry over to other machines, seconds do not.", no_args_is_help=True)
+
+Repeats = Annotated[int, typer.Option(min=1, help="The median of so many runs counts.")]
+
+
+@app.command()
+def scan(
+    length: Annotated[int, typer.Option(min=1, help="Time steps; a square number.")] = 1024,
+    states: Annotated[int, typer.Option(min=1)] = 32,
+    channels: Annotated[int, typer.Option(min=1)] = 8,
+    slices: Annotated[int, typer.Option(min=1)] = 8,
+    repeats: Repeats = 3,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the selective scan's back ends with the loop that Mamba runs without a GPU kernel."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.evaluation.benchmarks.scan import benchmark_scan
+
+        answer = speaker.run(benchmark_scan(length, states, channels, slices, repeats))
+        table = Table("back end", "forward s", "x the loop", "x the floor", "forward + backward s", "x the loop", box=None)
+        for row in answer["rows"]:
+            cells = [row["forward_s"], row["forward_times_faster"], row["forward_times_the_floor"], row["both_s"], row["both_times_faster"]]
+            table.add_row(row["backend"], *map(_short, cells))
+        speaker.answer(answer, table, _footer(answer, answer["floor_s"]))
+
+
+@app.command()
+def forward(
+    size: Annotated[int, typer.Option(min=64, help="Edge of the patch in voxels; a multiple of 32.")] = 128,
+    repeats: Repeats = 3,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare one patch through HCMA-UNet with one through the network that nnU-Net would choose, on the CPU."""
+    if size % 32:
+        raise typer.BadParameter("--size must be a multiple of 32.")
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.evaluation.benchmarks.forward import benchmark_forward
+
+        answer = speaker.run(benchmark_forward(size, repeats))
+        table = Table("network, engine", "s", "of DynUNet in torch", "of DynUNet in OpenVINO", "peak MiB", "x the floor", box=None)
+        for row in answer["rows"]:
+            keys = ("seconds", "of_peer_in_torch", "of_peer_in_openvino", "peak_memory_mib", "times_the_floor")
+            table.add_row(row["network"], *(_short(row[key]) for key in keys))
+        speaker.answer(answer, table, _footer(answer, answer["floor"]["seconds"]))
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _footer(answer: dict[str, Any], floor: float) -> str:
+    machine = answer["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return (
+        f"Floor {floor:.3g} s. {machine['processor']}, {machine['threads']} threads, load {machine['load_average']}. {versions}. "
+        f"Medians of {answer['repeats']}."
+    )

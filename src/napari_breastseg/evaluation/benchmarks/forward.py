@@ -1,0 +1,123 @@
+"""One patch through HCMA-UNet on the CPU, beside the network that nnU-Net would choose."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_breastseg.errors import ComputeError
+from napari_breastseg.evaluation.benchmarks.timing import copy_bandwidth, machine, peak_flops, side_by_side
+from napari_breastseg.evaluation.peers import nnunet
+from napari_breastseg.inference.engines import compile_part, openvino_network, openvino_state
+from napari_breastseg.networks.hcma_unet import HCMAUNet
+from napari_breastseg.networks.macs import hcma_unet_macs
+from napari_breastseg.progress import Job, Progress
+
+Forward = Callable[[Tensor], object]
+OURS, PEER = "HCMA-UNet", "DynUNet (nnU-Net plan)"
+
+
+def forwards() -> dict[str, Callable[[], Forward]]:
+    """Return what builds each network for each engine, by name, without building it."""
+    ways: dict[str, Callable[[], Forward]] = {f"{OURS}, torch": lambda: HCMAUNet().eval(), f"{PEER}, torch": lambda: nnunet().eval()}
+    if openvino_state().startswith("ready"):
+        ways |= {f"{OURS}, OpenVINO": _ours, f"{PEER}, OpenVINO": _peer}
+    return ways
+
+
+def _ours() -> Forward:
+    compiled = openvino_network(HCMAUNet().eval(), 1, "benchmark")
+    if isinstance(compiled, str):
+        raise ComputeError(compiled)
+    return compiled
+
+
+def _peer() -> Forward:
+    peer = nnunet().eval()
+    request = compile_part(nn.Sequential(peer.body, peer.head), [torch.zeros(1, 1, 64, 64, 64)]).create_infer_request()
+    return lambda x: request.infer([x.movedim(1, -1).contiguous().numpy()], share_inputs=True, share_outputs=True)[0]
+
+
+def benchmark_forward(size: int = 128, repeats: int = 3) -> Job[dict[str, Any]]:
+    """Measure seconds side by side and peak memory, each network in a process of its own.
+
+    Parameters
+    ----------
+    size : int
+        Edge of the patch; a multiple of 32, at least 64.
+    repeats : int
+        The median of so many runs counts.
+
+    Returns
+    -------
+    dict
+        JSON-ready: seconds, ratios to the peer, peak memory in MiB, and the floor.
+    """
+    names = list(forwards())
+    memory = {}
+    for done, name in enumerate(names):
+        yield Progress(done, len(names), f"Memory of {name}")
+        memory[name] = _peak_memory(name, size)
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, size, size, size)
+    seconds = yield from side_by_side({name: _task(build(), x) for name, build in forwards().items()}, repeats)
+    arithmetic = 2 * sum(hcma_unet_macs(size=size).values()) / peak_flops()
+    rows = [
+        {
+            "network": name,
+            "seconds": seconds[name],
+            "of_peer_in_torch": seconds[name] / seconds[f"{PEER}, torch"],
+            "of_peer_in_openvino": seconds[name] / seconds[f"{PEER}, OpenVINO"] if f"{PEER}, OpenVINO" in seconds else None,
+            "peak_memory_mib": memory[name],
+            "times_the_floor": seconds[name] / arithmetic if name.startswith(OURS) else None,
+        }
+        for name in names
+    ]
+    floor = {"seconds": arithmetic, "peak_gflops": peak_flops() / 1e9, "copy_gb_per_s": copy_bandwidth() / 1e9}
+    return {"machine": machine(), "size": size, "repeats": repeats, "floor": floor, "rows": rows}
+
+
+def _task(forward: Forward, x: Tensor) -> Callable[[], object]:
+    def task() -> object:
+        with torch.inference_mode():
+            return forward(x)
+
+    return task
+
+
+def _peak_memory(name: str, size: int) -> float:
+    """Peak resident memory, MiB, of a fresh process that builds the network and runs one patch twice."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_measure_memory, args=(name, size, torch.get_num_threads(), there))
+    child.start()
+    there.close()
+    try:
+        return float(here.recv())
+    except EOFError as error:
+        raise ComputeError(f"{name} could not be measured at this size: its process ended. Try a smaller one.") from error
+    finally:
+        child.join()
+
+
+def _measure_memory(name: str, size: int, threads: int, answer: Connection) -> None:
+    torch.set_num_threads(threads)
+    task = _task(forwards()[name](), torch.randn(1, 1, size, size, size))
+    task()
+    task()
+    answer.send(_peak_rss())
+
+
+def _peak_rss() -> float:
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    # kilobytes on Linux, bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
