@@ -127,3 +127,15 @@ def test_forced_backend_is_used_and_an_unknown_one_refused() -> None:
     finally:
         selective_scan.force_backend(None)
     assert selective_scan.chosen_backend(torch.device("cpu"), torch.float32) == "numba"
+
+
+def test_a_gpu_prefers_its_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    everything = dict.fromkeys(selective_scan.HOMES, "ready")
+    monkeypatch.setattr(selective_scan, "backends", lambda: everything)
+    assert selective_scan.chosen_backend(gpu, torch.float32) == "triton"
+    monkeypatch.setattr(selective_scan, "backends", lambda: {**everything, "triton": "not available"})
+    assert selective_scan.chosen_backend(gpu, torch.float32) == "mamba-ssm"
+    assert selective_scan.chosen_backend(gpu, torch.float64) == "blocked"
+    monkeypatch.setattr(selective_scan, "_forced", "blocked")
+    assert selective_scan.chosen_backend(gpu, torch.float32) == "blocked"

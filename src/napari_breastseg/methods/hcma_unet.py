@@ -21,8 +21,8 @@ _ABLATIONS: dict[str, tuple[Mixer, float]] = {
 }
 
 _GFLOPS = (
-    "126.44 is twice the multiply-adds that a counter finds which takes each transposed convolution over its output voxels, 8 times what it "
-    "computes at stride 2 (26.3 GMAC too many), counts bias, norm and activation, and leaves the scan out."
+    "126.44 is twice the multiply-adds of a counter that takes each transposed convolution over its output voxels, 8 times what it "
+    "computes at stride 2 (26.3 GMAC more), counts bias, norm and activation, and leaves the scan out."
 )
 
 

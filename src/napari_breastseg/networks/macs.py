@@ -12,7 +12,7 @@ SCAN = "scan"
 
 
 def hcma_unet_macs(mixer: Mixer = "full", channels: int = 1, classes: int = 2, size: int = 128) -> dict[str, int]:
-    """Count the multiply-adds of convolutions, linear layers and matrix products of one cubic patch; bias, norm and activation are left out.
+    """Count the multiply-adds of convolutions, linear layers and matrix products of one patch; bias, norm and activation are left out.
 
     The layers are counted as published, one after another. The key "scan" holds the selective scan at 9 operations a state and step, which
     common counters leave out. A transposed convolution is counted over its input, which is what it computes; counters that multiply its

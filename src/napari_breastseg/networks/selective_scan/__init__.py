@@ -5,29 +5,50 @@ One operator, ``napari_breastseg::cross_scan``, one dispatch table: ``torch.comp
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from napari_breastseg.errors import ComputeError
-from napari_breastseg.networks.selective_scan import blocked
+from napari_breastseg.networks.selective_scan import cuda
 from napari_breastseg.networks.selective_scan.reference import visiting_order
+
+HOMES = {"triton": "triton", "mamba-ssm": "cuda", "numba": "cpu", "blocked": "blocked"}
+"""Module of each back end; on each device the first that can run is chosen."""
 
 _forced: str | None = None
 
 
+@cache
 def backends() -> dict[str, str]:
     """Return each back end with why it can, or cannot, run here."""
-    numba = "ready" if importlib.util.find_spec("numba") else "not available: install numba"
-    return {"numba": f"{numba} (float32 on the CPU)", "blocked": "ready (pure torch, every device)"}
+    gpu = torch.cuda.is_available()
+    states = {
+        "triton": _triton_state() if gpu else "not available: no NVIDIA GPU here",
+        "mamba-ssm": cuda.available() if gpu else "not available: no NVIDIA GPU here",
+        "numba": "ready (float32 on the CPU)" if importlib.util.find_spec("numba") else "not available: install numba",
+        "blocked": "ready (pure torch, every device)",
+    }
+    return {name: states[name] for name in HOMES}
+
+
+def _triton_state() -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "not available: install triton, which comes with torch for CUDA on Linux"
+    found = version("triton")
+    fits = tuple(int(part) for part in found.split(".")[:2]) >= (3, 3)
+    return "ready (float32 on the GPU)" if fits else f"not available: triton {found} is too old, 3.3 or newer is needed"
 
 
 def force_backend(name: str | None) -> None:
-    """Use back end `name` everywhere from now on; None chooses again by itself.
+    """Use back end `name` wherever it can run from now on; None chooses again by itself.
 
     Raises
     ------
@@ -37,21 +58,26 @@ def force_backend(name: str | None) -> None:
     global _forced
     known = backends()
     if name is not None and (name not in known or not known[name].startswith("ready")):
-        raise ComputeError(f"The scan back end {name!r} cannot run here. Choose one of: {', '.join(known)}.")
+        ready = ", ".join(each for each, state in known.items() if state.startswith("ready"))
+        raise ComputeError(f"The scan back end {name!r} cannot run here. Choose one of: {ready}.")
     _forced = name
 
 
 def chosen_backend(device: torch.device, dtype: torch.dtype) -> str:
     """Name of the back end that runs for tensors of `dtype` on `device`."""
-    fits_numba = device.type == "cpu" and dtype == torch.float32 and backends()["numba"].startswith("ready")
-    if _forced == "blocked" or not fits_numba:
-        return "blocked"
-    return "numba"
+    fitting = {("cuda", torch.float32): ["triton", "mamba-ssm"], ("cpu", torch.float32): ["numba"]}.get((device.type, dtype), [])
+    ready = [name for name in [*fitting, "blocked"] if backends()[name].startswith("ready")]
+    return _forced if _forced in ready else ready[0]
+
+
+def _backend(tensor: Tensor) -> ModuleType:
+    home = HOMES[chosen_backend(tensor.device, tensor.dtype)]
+    return importlib.import_module(f"napari_breastseg.networks.selective_scan.{home}")
 
 
 @lru_cache(maxsize=64)
-def _order(routes: int, size: tuple[int, ...], axis: int) -> Tensor:
-    return visiting_order(routes, size, axis)
+def _order(routes: int, size: tuple[int, ...], axis: int, device: torch.device) -> Tensor:
+    return visiting_order(routes, size, axis).to(device)
 
 
 def _projections(u: Tensor, project: Tensor, project_dt: Tensor, states: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -59,14 +85,6 @@ def _projections(u: Tensor, project: Tensor, project_dt: Tensor, states: int) ->
     projected = (u @ project.flatten(0, 1).T).unflatten(-1, project.shape[:2])
     low, b, c = projected.split([project.shape[1] - 2 * states, states, states], dim=-1)
     return low, torch.einsum("bvkr,kcr->bvkc", low, project_dt), b, c
-
-
-def _backward_of(u: Tensor) -> Callable[..., tuple[Tensor, ...]]:
-    if chosen_backend(u.device, u.dtype) == "numba":
-        from napari_breastseg.networks.selective_scan import cpu
-
-        return cpu.backward
-    return blocked.backward
 
 
 # torch.library.custom_op would say the same in fewer words, but imports all of torch's compiler, seconds of it, at the first call.
@@ -82,13 +100,13 @@ torch.library.define(
 def _cross_scan(
     u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> Tensor:
-    order = _order(a.shape[0], tuple(size), axis)
-    if chosen_backend(u.device, u.dtype) == "numba":
-        from napari_breastseg.networks.selective_scan import cpu
-
-        return cpu.project_and_scan(u, project, project_dt, a, skip, bias, order)
-    _, delta, b, c = _projections(u, project, project_dt, a.shape[2])
-    return blocked.forward(u, delta, a, b, c, skip, bias, order)
+    order, backend = _order(a.shape[0], tuple(size), axis, u.device), _backend(u)
+    if hasattr(backend, "project_and_scan"):
+        y: Tensor = backend.project_and_scan(u, project, project_dt, a, skip, bias, order)
+    else:
+        _, delta, b, c = _projections(u, project, project_dt, a.shape[2])
+        y = backend.forward(u, delta, a, b, c, skip, bias, order)
+    return y
 
 
 def _shape_only(u: Tensor, *_: Any) -> Tensor:
@@ -100,8 +118,8 @@ def _cross_scan_backward(
     grad: Tensor, u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     low, delta, b, c = _projections(u, project, project_dt, a.shape[2])
-    order = _order(a.shape[0], tuple(size), axis)
-    du, ddelta, da, db, dc, dskip, dbias = _backward_of(u)(grad, u, delta, a, b, c, skip, bias, order)
+    order = _order(a.shape[0], tuple(size), axis, u.device)
+    du, ddelta, da, db, dc, dskip, dbias = _backend(u).backward(grad, u, delta, a, b, c, skip, bias, order)
     dprojected = torch.cat([torch.einsum("bvkc,kcr->bvkr", ddelta, project_dt), db, dc], -1)
     dproject = torch.einsum("bvkr,bvc->krc", dprojected, u)
     dproject_dt = torch.einsum("bvkc,bvkr->kcr", ddelta, low)
