@@ -33,6 +33,17 @@ def test_numbers_are_those_of_torch_at_any_size() -> None:
             torch.testing.assert_close(compiled(x), network(x), rtol=1e-3, atol=1e-3)
 
 
+def test_giving_memory_back_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = HCMAUNet().eval(), torch.randn(1, 1, 24, 24, 24)
+    compiled = engines.openvino_network(network, 1, "test of giving back")
+    assert isinstance(compiled, engines.OpenVINONetwork)
+    with torch.inference_mode():
+        before = compiled(x)
+        monkeypatch.setattr(engines, "LARGE", 1)
+        assert torch.equal(compiled(x), before)
+        assert torch.equal(compiled(x), before)
+
+
 def test_an_answer_outlives_the_next_call() -> None:
     network = HCMAUNet().eval()
     compiled = engines.openvino_network(network, 1, "test of memory")

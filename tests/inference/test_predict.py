@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from napari_breastseg.case import Case, slices
 from napari_breastseg.errors import ComputeError, InputError
@@ -16,16 +16,23 @@ from napari_breastseg.inference.predict import SMALLEST_ML, clean_mask
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import Model
+from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.phantom import Phantom, make_phantom
 from napari_breastseg.progress import run
 
 
-class Bright(nn.Module):
+class Bright(SegmentationNetwork):
     """Calls tumour what the subtraction shows brighter than four deviations."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        score = 4 * (x[:, -1] - 4)
+    def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x]
+
+    def decode(self, encoded: Sequence[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
+        score = 4 * (encoded[0][:, -1] - 4)
         return torch.stack([-score / 2, score / 2], 1)
+
+    def features(self, encoded: Sequence[torch.Tensor], size: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return encoded[0], self.decode(encoded, size)
 
 
 @pytest.fixture

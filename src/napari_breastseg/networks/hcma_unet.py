@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv3d, conv_transpose3d, gelu, pad
+from torch.nn.functional import conv3d, conv_transpose3d, gelu, instance_norm, leaky_relu, pad
 
 from napari_breastseg.networks.mixers import Mixer, make_mixer
 from napari_breastseg.networks.segmentation import Part, SegmentationNetwork
@@ -21,6 +21,8 @@ from napari_breastseg.networks.segmentation import Part, SegmentationNetwork
 WIDTHS = (32, 64, 128, 256, 512)
 STRIDES = (2, 2, 2, 1)
 DIVISOR = 8
+CHUNKS = 4
+"""Steps in which the first block's widest channels, at full resolution, are computed; the grouped convolution keeps them apart."""
 
 
 class ResBlock(nn.Module):
@@ -77,13 +79,21 @@ class Entry(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channel, D, H, W) to (batch, 32, D / 2, H / 2, W / 2)."""
         wide = self.stem.widened(x)
-        reduce, widen = self.stem.reduce, cast(nn.Conv3d, self.block.main[0])
-        assert reduce.bias is not None and widen.bias is not None
+        reduce, main = self.stem.reduce, self.block.main
+        widen, norm, grouped = cast(nn.Conv3d, main[0]), cast(nn.InstanceNorm3d, main[1]), cast(nn.Conv3d, main[3])
+        assert reduce.bias is not None and widen.bias is not None and grouped.bias is not None
         first = widen.weight.flatten(1)
-        out = conv3d(wide, (first @ reduce.weight.flatten(1))[..., None, None, None], first @ reduce.bias + widen.bias)
+        weight, bias = (first @ reduce.weight.flatten(1))[..., None, None, None], first @ reduce.bias + widen.bias
+        parts = []
+        step = widen.out_channels // CHUNKS
+        for low in range(0, widen.out_channels, step):
+            part = slice(low, low + step)
+            h = conv3d(wide, weight[part], bias[part])
+            h = leaky_relu(instance_norm(h, weight=norm.weight[part], bias=norm.bias[part]))
+            parts.append(conv3d(h, grouped.weight[part], grouped.bias[part], grouped.stride, grouped.padding, groups=step // 2))
         # Averaging and a pointwise linear map may change places.
-        out = self.block.main[1:](out) + reduce(self.block.shortcut(wide))
-        return cast(Tensor, out)
+        out: Tensor = main[4:](torch.cat(parts, 1)) + reduce(self.block.shortcut(wide))
+        return out
 
 
 class Bridge(nn.Module):
