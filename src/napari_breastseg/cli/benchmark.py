@@ -19,7 +19,7 @@ def scan(
     length: Annotated[int, typer.Option(min=1, help="Time steps; a square number.")] = 1024,
     states: Annotated[int, typer.Option(min=1)] = 32,
     channels: Annotated[int, typer.Option(min=1)] = 8,
-    slices: Annotated[int, typer.Option(min=1)] = 8,
+    slices: Annotated[int, typer.Option(min=1)] = 32,
     repeats: Repeats = 3,
     as_json: Json = False,
     debug: Debug = False,
