@@ -3,6 +3,7 @@
     make screenshots                                  (on Linux, on a virtual screen)
     python docs/make_screenshots.py [--out FOLDER]    (elsewhere, on the machine's own)
 
+Where NAPARI_BREASTSEG_DATA names the folder of real examinations, the picture of one is made too.
 Nothing outside a temporary folder and the output folder is touched.
 """
 
@@ -84,11 +85,11 @@ class Driver:
         from qtpy.QtTest import QTest
 
         canvas = next(w for w in self.window.findChildren(object) if type(w).__name__.startswith("CanvasBackend"))
-        _, y0, x0 = self.viewer.camera.center
+        _, y0, x0 = self.viewer.scene.camera.center
         places = [
             QPoint(
-                round(canvas.width() / 2 + (x - x0) * self.viewer.camera.zoom),
-                round(canvas.height() / 2 + (y - y0) * self.viewer.camera.zoom),
+                round(canvas.width() / 2 + (x - x0) * self.viewer.scene.camera.zoom),
+                round(canvas.height() / 2 + (y - y0) * self.viewer.scene.camera.zoom),
             )
             for y, x in points
         ]
@@ -148,8 +149,8 @@ def zoom_to(driver: Driver, truth: npt.NDArray[np.uint8], width_mm: float) -> No
     """Bring the lesion to the middle of the canvas."""
     spacing = driver.dock.desk.view.case.geometry.spacing
     z, y, x = (float(c * s) for c, s in zip(ndimage.center_of_mass(truth), spacing, strict=True))
-    driver.viewer.camera.center = (z, y, x)
-    driver.viewer.camera.zoom = 700 / width_mm
+    driver.viewer.scene.camera.center = (z, y, x)
+    driver.viewer.scene.camera.zoom = 700 / width_mm
     driver.viewer.dims.set_point(1, z)
 
 
@@ -181,19 +182,53 @@ def tour(out: Path) -> None:
     driver.dock.scroll_area.ensureWidgetVisible(driver.dock.versions)
     driver.dock.versions.table.selectRow(0)
     driver.picture("05_versions.png")
+    explain(driver, "06_explain.png")
     driver.viewer.close()
+
+
+def real(out: Path, data: Path) -> None:
+    """Explain the starter model's prediction of the real examination and save a picture."""
+    driver = Driver(out)
+    driver.viewer.open(str(data / "duke_153" / "native_crop"), plugin="napari-breastseg")
+    driver.open_dock()
+    driver.click(driver.dock.case.use)
+    driver.idle()
+    driver.click(driver.dock.predict.predict)
+    driver.idle()
+    explain(driver, "explain_real.png")
+    driver.viewer.close()
+
+
+def explain(driver: Driver, name: str) -> None:
+    """Show why, go to the first row that is likely a vessel, or else to the first, and save a picture."""
+    section = driver.dock.explain
+    driver.click(section.show_why)
+    driver.idle()
+    causes = [section.table.item(line, section.table.columnCount() - 1).text() for line in range(section.table.rowCount())]
+    section.table.selectRow(causes.index("vessel-like") if "vessel-like" in causes else 0)
+    driver.viewer.scene.camera.zoom = 700 / 120.0
+    driver.dock.desk.painter.layer.contour = 1  # so that what lies below it is seen
+    driver.dock.scroll_area.ensureWidgetVisible(section.hint)
+    driver.picture(name)
 
 
 def main() -> None:
     """Make the pictures with settings and sessions in a temporary folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images", help="folder for the pictures")
+    parser.add_argument("--only", choices=("phantom", "real"), help="make the pictures of one of the two examinations")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    data = os.environ.get("NAPARI_BREASTSEG_DATA")
+    if arguments.only == "real" and not data:
+        parser.error("NAPARI_BREASTSEG_DATA must name the folder of real examinations.")
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(HOME=folder, XDG_CONFIG_HOME=folder, NAPARI_CONFIG=str(Path(folder) / "napari.yaml"))
         os.environ.pop("XDG_DATA_HOME", None)
-        tour(arguments.out)
+        if arguments.only != "real":
+            tour(arguments.out)
+        if data and arguments.only != "phantom":
+            real(arguments.out, Path(data))
 
 
 if __name__ == "__main__":

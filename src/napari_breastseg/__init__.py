@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_breastseg.evaluation.simulate import simulate
-    from napari_breastseg.inference import predict
+    from napari_breastseg.inference import explain, predict
     from napari_breastseg.io import read_case, read_mask, write_mask
     from napari_breastseg.loop import AnnotationLoop
     from napari_breastseg.methods.model import load_model
@@ -24,6 +24,7 @@ __all__ = [
     "AnnotationLoop",
     "Session",
     "__version__",
+    "explain",
     "load_model",
     "make_phantom",
     "predict",
@@ -36,6 +37,7 @@ __all__ = [
 _HOMES = {
     "AnnotationLoop": "napari_breastseg.loop",
     "Session": "napari_breastseg.session",
+    "explain": "napari_breastseg.inference",
     "load_model": "napari_breastseg.methods.model",
     "make_phantom": "napari_breastseg.phantom",
     "predict": "napari_breastseg.inference",

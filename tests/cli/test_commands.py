@@ -130,7 +130,7 @@ def test_train_hands_its_settings_over(cli: Cli, phases: Path, tmp_path: Path, m
     seen: dict[str, Any] = {}
 
     def fake(preset: Any, config: Any, out: Path, labelled: Any, start: Any, device: str) -> Any:
-        seen.update(preset=preset.name, config=config, labelled=[case.name for case, _ in labelled])
+        seen.update(preset=preset.name, config=config, labelled=[case.name for case in labelled])
         out.mkdir(exist_ok=True)
         (out / "settings.json").touch()
         return out / "model.safetensors"
@@ -146,5 +146,45 @@ def test_train_hands_its_settings_over(cli: Cli, phases: Path, tmp_path: Path, m
     answer = cli(*arguments).answer
     assert answer["cases"] == 1 and answer["model"] == str(out / "model.safetensors")
     assert seen["preset"] == "hcma-unet/paper" and seen["config"].phantoms == 3 and seen["config"].steps == 5
+    assert seen["labelled"] == ["one"] and seen["config"].frloss is None
     assert "--resume" in cli(*arguments).answer["error"]
     assert cli(*arguments, "--resume").code == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "terms"),
+    [
+        ("pos", ("pos",)),
+        ("boundary", ("boundary",)),
+        ("neg", ("neg",)),
+        ("pos+boundary", ("pos", "boundary")),
+        ("pos+neg", ("pos", "neg")),
+        ("boundary+neg", ("boundary", "neg")),
+        ("all", ("pos", "boundary", "neg")),
+    ],
+)
+def test_train_takes_every_row_of_table_iii(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, terms: tuple[str, ...]
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def fake(preset: Any, config: Any, out: Path, *_: Any) -> Any:
+        seen["frloss"] = config.frloss
+        return out / "model.safetensors"
+        yield
+
+    monkeypatch.setattr("napari_breastseg.training.from_scratch.train_from_scratch", fake)
+    numbers = ("--frloss-weight", "2.5", "--boundary-reach", "3", "--negative-reach", "4", "--hardest", "17")
+    said = cli("train", "hcma-unet/paper", "--out", tmp_path / "out", "--frloss", row, *numbers, "--json")
+    assert said.code == 0 and said.answer["frloss"]["terms"] == row
+    loss = seen["frloss"]
+    assert loss.terms == terms
+    assert (loss.weight, loss.boundary_reach, loss.negative_reach, loss.hardest) == (2.5, 3, 4, 17)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--frloss", "everything"), ("--frloss", "neg+pos"), ("--hardest", "0"), ("--boundary-reach", "-1"), ("--frloss-weight", "x")]
+)
+def test_wrong_words_for_frloss_are_wrong_usage(cli: Cli, tmp_path: Path, wrong: tuple[str, str]) -> None:
+    assert cli("train", "hcma-unet/paper", "--out", tmp_path / "out", *wrong).code == 2
+    assert not (tmp_path / "out").exists()

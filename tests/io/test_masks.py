@@ -11,7 +11,7 @@ import pytest
 from napari_breastseg import read_case, read_mask, write_mask
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
-from napari_breastseg.io import require_foreground
+from napari_breastseg.io import require_foreground, write_map
 
 Save = Callable[..., Path]
 OBLIQUE = np.array([[0.1, -0.69, 0.05, 3], [0.78, 0.12, 0.02, -8], [-0.03, 0.04, 1.19, 5], [0, 0, 0, 1.0]])
@@ -62,6 +62,17 @@ def test_an_oblique_case_round_trips(save: Save, tmp_path: Path) -> None:
     mask = a_mask(case)
     write_mask(mask, case.geometry, tmp_path / "m.nii.gz")
     np.testing.assert_array_equal(read_mask(tmp_path / "m.nii.gz", case), mask)
+
+
+@pytest.mark.parametrize("affine", [OBLIQUE, np.diag([2.0, -1.0, 1.5, 1.0])])
+def test_a_map_lies_where_its_case_lies_and_keeps_its_values(save: Save, tmp_path: Path, affine: np.ndarray) -> None:
+    stored = np.random.default_rng(2).normal(size=(4, 5, 6)).astype(np.float32)
+    case = read_case(save("v.nii.gz", stored, affine))
+    write_map(-case.phase(0), case.geometry, tmp_path / "map.nii.gz")
+    written = nib.load(tmp_path / "map.nii.gz")
+    assert written.get_data_dtype() == np.float32
+    np.testing.assert_allclose(written.affine, affine, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), -stored)
 
 
 def test_the_same_mask_gives_the_same_bytes(case: Case, tmp_path: Path) -> None:

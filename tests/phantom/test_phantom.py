@@ -6,9 +6,13 @@ import time
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage import measure
 
 from napari_breastseg.errors import InputError
 from napari_breastseg.phantom import CURVES, TISSUES, make_phantom
+from napari_breastseg.phantom.anatomy import make_anatomy
+from napari_breastseg.phantom.benign import draw_benign_mass
 from napari_breastseg.phantom.contrast import NO_UPTAKE, PERSISTENT, PLATEAU, WASHOUT, Kinetics
 
 SMALL = (40, 64, 64)
@@ -76,3 +80,52 @@ def test_the_full_size_takes_seconds() -> None:
     started = time.process_time()
     make_phantom(1)
     assert time.process_time() - started < 60
+
+
+def test_the_voxels_of_a_seed_stay_what_they_were() -> None:
+    """The starter weights and the gate know the phantoms by their seeds; the figures are from before there were benign masses."""
+    phantom = make_phantom(3, SMALL, phases=3)
+    tissue = [71937, 19397, 1222, 1705, 15518, 36352, 7082, 10195, 0, 25, 0, 407]
+    assert phantom.tumour.sum() == 407
+    assert np.bincount(phantom.tissue.ravel()).tolist() == tissue
+    np.testing.assert_allclose(phantom.case.images.mean((1, 2, 3)), [20.739, 28.065, 28.934], atol=0.002)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_benign_masses_go_on_enhancing_and_are_no_tumour(seed: int) -> None:
+    shape, kind = (48, 72, 72), TISSUES.index("benign mass")
+    plain, phantom = (make_phantom(seed, shape, phases=4, lesions=1, diameter=15.0, benign=count) for count in (0, 3))
+    mass = phantom.tissue == kind
+    assert mass.sum() > 30 and not (plain.tissue == kind).any()
+    assert not (mass & (phantom.tumour == 1)).any()
+    # Nothing else changes: the tumour, and every voxel well away from the masses.
+    np.testing.assert_array_equal(phantom.tumour, plain.tumour)
+    far = ~ndimage.binary_dilation(mass, iterations=8)
+    assert np.abs(phantom.case.images - plain.case.images)[:, far].max() < 1.0
+    inner = mass & ~ndimage.binary_dilation(phantom.tissue == TISSUES.index("lesion"), iterations=2)
+    first, last = (phantom.case.phase(index)[inner].mean() for index in (1, 3))
+    assert last > first
+    assert np.isin(phantom.curve[inner], (PERSISTENT, PLATEAU)).mean() > 0.97
+    rise = phantom.case.phase(1) - phantom.case.phase(0)
+    assert rise[inner].mean() > 2 * rise[phantom.tissue == TISSUES.index("fat")].mean() + 10
+    parts, count = ndimage.label(inner)
+    for part in range(1, count + 1):  # homogeneous, but for the coil's shading and the noise
+        core = phantom.case.phase(3)[ndimage.binary_erosion(parts == part)]
+        assert len(core) < 20 or core.std() < 0.35 * core.mean()
+
+
+def test_benign_masses_are_smooth() -> None:
+    """A ball of the same volume has the smallest surface; lobes have a little more, spicules a lot."""
+    rng = np.random.default_rng(0)
+    anatomy = make_anatomy(rng, (96, 96, 96), (1.0, 1.0, 1.0), bilateral=False)
+    compactness = []
+    for _ in range(8):
+        mass = draw_benign_mass(rng, anatomy, (1.0, 1.0, 1.0))
+        assert mass is not None
+        inside = mass.cover > 0.5
+        if inside.sum() < 400:
+            continue
+        surface = measure.mesh_surface_area(*measure.marching_cubes(ndimage.gaussian_filter(mass.cover, 0.7), 0.5)[:2])
+        compactness.append(surface / (np.pi ** (1 / 3) * (6 * inside.sum()) ** (2 / 3)))
+    assert len(compactness) >= 3
+    assert np.median(compactness) < 1.25

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from napari_breastseg.cli import benchmark
 from napari_breastseg.cli.report import Debug, Json, report
+from napari_breastseg.cli.train import Terms
 
 app = typer.Typer(
     name="napari-breastseg",
@@ -18,15 +21,38 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(benchmark.app, name="benchmark")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SessionFolder = Annotated[Path, typer.Option("--session", help="Folder of the session.")]
 ModelName = Annotated[str, typer.Option("--model", help="Starter model by name, or a .safetensors file with its card.")]
 
 
+class Maps(StrEnum):
+    """Maps that `predict` can add."""
+
+    frloss = "frloss"
+
+
 def main() -> None:
     """Run the command line; exit code 0 done, 1 refused or failed, 2 wrong usage."""
     app()
+
+
+@app.callback()
+def choose(
+    scan: Annotated[str | None, typer.Option(help="Back end of the selective scan; `info` lists them. Default: the fastest here.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine of convolutions on a CPU: torch or openvino. Default: the faster.")] = None,
+) -> None:
+    """Force a back end for the command that follows."""
+    if scan is None and engine is None:
+        return
+    with report(False, False):
+        from napari_breastseg.inference.engines import force_engine
+        from napari_breastseg.networks.selective_scan import force_backend
+
+        force_backend(scan)
+        force_engine(engine)
 
 
 @app.command()
@@ -91,6 +117,10 @@ def predict(
     device: Device = "auto",
     times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
     session: Annotated[Path | None, typer.Option(help="Session to keep the case and its prediction in; made if there is none.")] = None,
+    maps: Annotated[Maps | None, typer.Option(help="Also show why: write maps beside --out and keep them in --session.")] = None,
+    boundary_reach: Annotated[int, typer.Option(min=0, help="T1 of the maps: voxels around the tumour.")] = 10,
+    negative_reach: Annotated[int, typer.Option(min=0, help="T2 of the maps: voxels around the hardest healthy voxels.")] = 10,
+    hardest: Annotated[int, typer.Option(min=1, help="N of the maps: hardest healthy voxels.")] = 250,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -98,11 +128,15 @@ def predict(
     if out is None and session is None:
         raise typer.BadParameter("Give --out, --session, or both.")
     seconds = _numbers(times)
+    reach = {"boundary_reach": boundary_reach, "negative_reach": negative_reach, "hardest": hardest}
     with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.maps import hard_negatives_table
         from napari_breastseg.cli.work import predict_file
 
-        answer = predict_file(speaker, image, out, model, device, seconds, session)
-        speaker.answer(answer, f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}" + (f", mask in {out}" if out else ""))
+        answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else reach)
+        words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}" + (f", mask in {out}" if out else "")
+        listed = [hard_negatives_table(answer["hard_negatives"])] if answer.get("hard_negatives") else []
+        speaker.answer(answer, words, *listed)
 
 
 @app.command()
@@ -151,11 +185,16 @@ def train(
     method: Annotated[str, typer.Argument(help="Preset, such as hcma-unet or hcma-unet/paper.")],
     out: Annotated[Path, typer.Option(help="Folder for the state, and for the model at the end.")],
     phantoms: Annotated[int, typer.Option(min=0, help="Synthetic examinations to train on.")] = 100,
-    data: Annotated[Path | None, typer.Option(help="Folder with one folder per case: its phases and a *mask* or *tumour* file.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with a folder per case (phases, *mask* file), or MAMA-MIA's.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 2000,
     batch: Annotated[int, typer.Option(min=1)] = 2,
     patch: Annotated[int, typer.Option(min=16, help="Edge of the training patch in voxels.")] = 64,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
+    frloss: Annotated[Terms, typer.Option(help="Terms of FRLoss to add to cross-entropy and Dice: a row of Table III.")] = Terms.none,
+    frloss_weight: Annotated[float, typer.Option(min=0, help="Lambda of FRLoss.")] = 5.0,
+    boundary_reach: Annotated[int, typer.Option(min=0, help="T1 of FRLoss: voxels around the tumour.")] = 10,
+    negative_reach: Annotated[int, typer.Option(min=0, help="T2 of FRLoss: voxels around the hardest healthy voxels.")] = 10,
+    hardest: Annotated[int, typer.Option(min=1, help="N of FRLoss: hardest healthy voxels per batch.")] = 250,
     start: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
@@ -170,8 +209,44 @@ def train(
         settings = {
             "phantoms": phantoms, "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seed": seed,
         }  # fmt: skip
-        answer = train_model(speaker, method, out, data, start, resume, device, settings)
+        terms = {
+            "terms": frloss.value, "weight": frloss_weight, "boundary_reach": boundary_reach, "negative_reach": negative_reach,
+            "hardest": hardest,
+        }  # fmt: skip
+        answer = train_model(speaker, method, out, data, start, resume, device, settings, terms)
         speaker.answer(answer, f"The model is in {answer['model']}")
+
+
+@app.command()
+def reproduce(
+    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet.")],
+    table: Annotated[int, typer.Option(min=1, max=3, help="1 networks with and without FRLoss, 2 variants, 3 terms of the loss.")],
+    data: Annotated[Path, typer.Option(help="Folder with a folder per case (phases, *mask* file), or MAMA-MIA's.")],
+    out: Annotated[Path, typer.Option(help="Folder for split, weights, predictions and tables; the same command goes on there.")] = Path(
+        "reproduction"
+    ),
+    test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the patients to test on.")] = 0.2,
+    folds: Annotated[int, typer.Option(min=0, help="Instead of one split: test on every patient once, in so many folds.")] = 0,
+    patient: Annotated[str, typer.Option(help="Regular expression for the patient in a case's name; default: the whole name.")] = "",
+    split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    steps: Annotated[int, typer.Option(min=1)] = 2000,
+    batch: Annotated[int, typer.Option(min=1)] = 2,
+    patch: Annotated[int, typer.Option(min=16, help="Edge of the patches in voxels; the paper's is 128.")] = 64,
+    learning_rate: Annotated[float, typer.Option(min=0, help="The paper's is 1e-4.")] = 1e-3,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a table of the method's paper on your cases, with the paper's figures beside yours."""
+    if folds == 1:
+        raise typer.BadParameter("--folds needs at least 2, or 0 for one split.")
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.reproduce import reproduce_table
+
+        split = {"test_share": test_share, "folds": folds, "patient": patient, "seed": split_seed}
+        settings = {"steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seeds": seeds}
+        reproduce_table(speaker, method, table, data, out, device, split, settings)
 
 
 @app.command()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_breastseg.case import TUMOUR, Case, Prediction, slices
+from napari_breastseg.case import TUMOUR, Case, Prediction, overlay, slices
+from napari_breastseg.cli.maps import explained, maps_answer
 from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.errors import InputError
@@ -17,26 +19,37 @@ from napari_breastseg.io import read_case, read_mask, require_foreground, write_
 from napari_breastseg.loop.approval import CASE_TOOL, approved_case
 from napari_breastseg.session import Edit, Session
 
+if TYPE_CHECKING:
+    from napari_breastseg.inference import Explanation
+
 DEFAULT_MODEL = "hcma-unet"
 
 
 def predict_file(
-    speaker: Report, image: Path, out: Path | None, model: str | None, device: str, times: Sequence[float] | None, folder: Path | None
-) -> dict[str, Any]:
-    """Predict one examination, write its mask to `out` and keep it in the session `folder`, whichever is given."""
+    speaker: Report, image: Path, out: Path | None, model: str | None, device: str, times: Sequence[float] | None, folder: Path | None,
+    frloss: Mapping[str, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Predict one examination, write its mask to `out` and keep it in the session `folder`, whichever is given.
+
+    With the settings `frloss`, FRLoss's maps of the mask go the same ways.
+    """
     from napari_breastseg.inference import predict
     from napari_breastseg.methods.model import load_model
 
     if out is not None:
         _writable(out)
     case = read_case(image, times)
+    explanation: Explanation | None = None
     if folder is None:
-        prediction = speaker.run(predict(case, load_model(model or DEFAULT_MODEL), device=device))
+        loaded = load_model(model or DEFAULT_MODEL)
+        prediction = speaker.run(predict(case, loaded, device=device))
         mask, case_id = prediction.refined, None
     else:
-        prediction, mask, case_id = _in_session(speaker, case, folder, model, device)
+        prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss)
     if out is not None:
         write_mask(mask, case.geometry, out)
+    if folder is None and frloss is not None:
+        explanation = explained(speaker, case, loaded, mask, device, frloss)
     voxels = int(np.count_nonzero(mask == TUMOUR))
     return {
         "case": case.name,
@@ -47,6 +60,7 @@ def predict_file(
         "tumour_voxels": voxels,
         "tumour_ml": round(voxels * case.geometry.voxel_ml, 3),
         **prediction.details,
+        **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
     }
 
 
@@ -58,7 +72,9 @@ def _writable(out: Path) -> None:
         raise InputError(f"{out.name} is no name of a NIfTI file. Let it end in .nii.gz.")
 
 
-def _in_session(speaker: Report, case: Case, folder: Path, model: str | None, device: str) -> tuple[Prediction, Any, str]:
+def _in_session(
+    speaker: Report, case: Case, folder: Path, model: str | None, device: str, frloss: Mapping[str, int] | None
+) -> tuple[Prediction, Explanation | None, Any, str]:
     """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction."""
     from napari_breastseg.loop import AnnotationLoop
 
@@ -74,8 +90,29 @@ def _in_session(speaker: Report, case: Case, folder: Path, model: str | None, de
         if model is not None:
             loop.use(model)
         case_id = session.add_case(case)
-        prediction = speaker.run(loop.predict(case_id))
-        return prediction, session.mask(case_id), case_id
+        if frloss is None:
+            return speaker.run(loop.predict(case_id)), None, session.mask(case_id), case_id
+        prediction, explanation = _with_maps(speaker, session, case_id, case, device, frloss)
+        return prediction, explanation, session.mask(case_id), case_id
+
+
+def _with_maps(
+    speaker: Report, session: Session, case_id: str, case: Case, device: str, frloss: Mapping[str, int]
+) -> tuple[Prediction, Explanation | None]:
+    """Predict with the session's current model and store the prediction together with its maps, or without them if they fail."""
+    from napari_breastseg.inference import predict
+    from napari_breastseg.methods.model import load_model
+
+    loaded = load_model(session.model_path(str(session.current_model)))
+    prediction = speaker.run(predict(case, loaded, device=device))
+    try:
+        shown = overlay(prediction.refined, session.annotation(case_id))
+        explanation = explained(speaker, case, loaded, shown, device, frloss)
+        if explanation is not None:
+            prediction = replace(prediction, maps=explanation.maps)
+    finally:
+        session.add_prediction(case_id, prediction)
+    return prediction, explanation
 
 
 def refuse_early(case: Case, model: str) -> None:

@@ -6,6 +6,7 @@ agree, and every figure here is 1.0; where only one of them is empty, every figu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,14 @@ def volumetric_similarity(mask: Mask, reference: Mask) -> float:
     c = counts(mask, reference)
     total = 2 * c.tp + c.fp + c.fn
     return _ratio(total - abs(c.fp - c.fn), total)
+
+
+def bootstrap_interval(values: Sequence[float], draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval (percentiles) of the mean of independent `values`, such as one per patient."""
+    known = np.asarray(values, float)
+    means = known[np.random.default_rng(seed).integers(len(known), size=(draws, len(known)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _ratio(part: int, whole: int) -> float:

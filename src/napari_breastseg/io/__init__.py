@@ -8,10 +8,10 @@ from pathlib import Path
 
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
-from napari_breastseg.io.masks import read_mask, require_foreground, write_mask
+from napari_breastseg.io.masks import read_mask, require_foreground, write_map, write_mask
 from napari_breastseg.io.nifti import is_nifti, read_nifti
 
-__all__ = ["read_case", "read_mask", "require_foreground", "write_mask"]
+__all__ = ["read_case", "read_mask", "require_foreground", "write_map", "write_mask"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tumour masks that come with a case, and segmentations that go back to its files."""
+"""Tumour masks that come with a case, and segmentations and maps that go back to its files."""
 
 from __future__ import annotations
 
@@ -79,3 +79,22 @@ def write_mask(mask: npt.NDArray[np.integer] | npt.NDArray[np.bool_], geometry: 
         If the mask is not on the case's grid, or the file cannot be written.
     """
     write_nifti(mask, geometry, Path(path).expanduser())
+
+
+def write_map(values: npt.NDArray[np.floating], geometry: Geometry, path: Path) -> None:
+    """Write a map of real numbers, as float32, to the grid of the file that its case came from.
+
+    Parameters
+    ----------
+    values : ndarray, shape (z, y, x)
+    geometry : Geometry
+        Of the case.
+    path : Path
+        Ends in ``.nii.gz`` or ``.nii``. A file of that name is replaced only by a complete new one.
+
+    Raises
+    ------
+    InputError
+        If the map is not on the case's grid, or the file cannot be written.
+    """
+    write_nifti(values, geometry, Path(path).expanduser(), np.float32)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -65,29 +66,31 @@ def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
     )
 
 
-def write_nifti(mask_zyx: npt.NDArray[np.integer] | npt.NDArray[np.bool_], geometry: Geometry, path: Path) -> None:
-    """Write a mask as uint8 NIfTI on the file grid of its case, atomically.
+def write_nifti(array_zyx: npt.NDArray[Any], geometry: Geometry, path: Path, dtype: npt.DTypeLike = np.uint8) -> None:
+    """Write a mask or a map as NIfTI on the file grid of its case, atomically.
 
     Parameters
     ----------
-    mask_zyx : ndarray, shape (z, y, x)
-        Integers from 0 to 255, or booleans.
+    array_zyx : ndarray, shape (z, y, x)
+        Integers from 0 to 255, or booleans; anything that fits into `dtype` if another is given.
     geometry : Geometry
         Of the case: its original affine and shape are restored.
     path : Path
         ``.nii`` or ``.nii.gz``, in a folder that exists. A file of that name is replaced only by a complete new one.
+    dtype : dtype
+        As stored.
 
     Raises
     ------
     InputError
-        If the name is no NIfTI name, the mask is not on the case's grid, or the file cannot be written.
+        If the name is no NIfTI name, the array is not on the case's grid, or the file cannot be written.
     """
     if not is_nifti_name(path):
         raise InputError(f"{path} is no name for a NIfTI file. End it in .nii.gz or .nii.")
-    if mask_zyx.shape != canonical_shape(geometry):
-        ours, theirs = mask_zyx.shape, canonical_shape(geometry)
+    if array_zyx.shape != canonical_shape(geometry):
+        ours, theirs = array_zyx.shape, canonical_shape(geometry)
         raise InputError(f"The mask has the shape {ours}, its case {theirs} (z, y, x). Export it with its own case.")
-    image = nib.Nifti1Image(np.ascontiguousarray(from_canonical(mask_zyx, geometry), dtype=np.uint8), geometry.affine)
+    image = nib.Nifti1Image(np.ascontiguousarray(from_canonical(array_zyx, geometry), dtype=dtype), geometry.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(geometry.affine, code="scanner")
     image.set_qform(geometry.affine, code="scanner", strip_shears=True)

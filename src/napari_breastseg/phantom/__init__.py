@@ -10,7 +10,8 @@ import numpy.typing as npt
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
 from napari_breastseg.phantom.acquisition import acquire, draw_protocol
-from napari_breastseg.phantom.anatomy import AIR, LESION, TISSUES, VESSEL, make_anatomy
+from napari_breastseg.phantom.anatomy import AIR, BENIGN, LESION, TISSUES, VESSEL, make_anatomy
+from napari_breastseg.phantom.benign import draw_benign_mass
 from napari_breastseg.phantom.contrast import CURVES, make_kinetics
 from napari_breastseg.phantom.lesions import draw_lesion
 from napari_breastseg.phantom.vessels import draw_vessels
@@ -42,8 +43,9 @@ class Phantom:
 
 
 def make_phantom(
-    seed: int, shape: tuple[int, int, int] = (128, 192, 192), phases: int = 5, lesions: int | None = None, diameter: float | None = None
-) -> Phantom:
+    seed: int, shape: tuple[int, int, int] = (128, 192, 192), phases: int = 5, lesions: int | None = None, diameter: float | None = None,
+    benign: int = 0,
+) -> Phantom:  # fmt: skip
     """Make one synthetic DCE-MRI examination; the same seed and options give the same voxels.
 
     Parameters
@@ -57,6 +59,8 @@ def make_phantom(
         Number of tumours; drawn (0 to 3, mostly 1) if not given.
     diameter : float, optional
         Nominal diameter in mm; drawn from 4 to 50 mm if not given.
+    benign : int
+        Enhancing masses that are no tumours; everything else stays as it is without them.
 
     Raises
     ------
@@ -72,10 +76,15 @@ def make_phantom(
     wanted = int(rng.choice([0, 1, 2, 3], p=[0.08, 0.62, 0.2, 0.1])) if lesions is None else lesions
     drawn = [draw_lesion(rng, anatomy, protocol.spacing, diameter) for _ in range(wanted)]
     tumours = [lesion for lesion in drawn if lesion is not None]
-    kinetics = make_kinetics(rng, anatomy, vessels, tumours, protocol.spacing, protocol.fat_suppressed)
+    # A generator of their own: the anatomy, the tumours and the noise of a seed are the same with and without benign masses.
+    own = np.random.default_rng((seed, BENIGN))
+    masses = [mass for _ in range(benign) if (mass := draw_benign_mass(own, anatomy, protocol.spacing)) is not None]
+    kinetics = make_kinetics(rng, anatomy, vessels, tumours, protocol.spacing, protocol.fat_suppressed, masses)
 
     tissue = anatomy.tissue
     tissue[vessels > 0.5] = VESSEL
+    for mass in masses:
+        tissue[mass.cover > 0.5] = BENIGN
     tumour = np.zeros(shape, np.uint8)
     for lesion in tumours:
         tumour[lesion.cover > 0.5] = 1
@@ -91,6 +100,7 @@ def make_phantom(
             "phantom_seed": seed,
             "fat_suppressed": protocol.fat_suppressed,
             "lesions": [(round(t.diameter, 1), t.pattern) for t in tumours],
+            "benign_masses": len(masses),
         },
     )
     # Soft margins reach a little into the air, where no curve is anybody's.

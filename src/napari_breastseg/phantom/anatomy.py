@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from napari_breastseg.phantom.fields import Field, Shape, Spacing, coordinates, fractal_noise, smooth_noise, stamp
 
-AIR, FAT, GLAND, SKIN, MUSCLE, LUNG, HEART, LIVER, VESSEL, NIPPLE, NODE, LESION = range(12)
-TISSUES = ("air", "fat", "gland", "skin", "muscle", "lung", "heart", "liver", "vessel", "nipple", "node", "lesion")
+AIR, FAT, GLAND, SKIN, MUSCLE, LUNG, HEART, LIVER, VESSEL, NIPPLE, NODE, LESION, BENIGN = range(13)
+TISSUES = ("air", "fat", "gland", "skin", "muscle", "lung", "heart", "liver", "vessel", "nipple", "node", "lesion", "benign mass")
 
 
 @dataclass

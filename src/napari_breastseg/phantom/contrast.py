@@ -7,12 +7,14 @@ Negative beta gives a persistent curve, zero a plateau, positive wash-out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.phantom.anatomy import AIR, FAT, GLAND, HEART, LIVER, LUNG, MUSCLE, NIPPLE, NODE, SKIN, Anatomy
+from napari_breastseg.phantom.benign import BenignMass
 from napari_breastseg.phantom.fields import Field, Spacing, fractal_noise, smooth_noise
 from napari_breastseg.phantom.lesions import Lesion
 
@@ -75,9 +77,10 @@ _UPTAKE = {
 
 
 def make_kinetics(
-    rng: np.random.Generator, anatomy: Anatomy, vessels: Field, lesions: list[Lesion], spacing: Spacing, fat_suppressed: bool
-) -> Kinetics:
-    """Give every voxel its baseline and kinetics; vessels and lesions are mixed in by the share of the voxel that they fill."""
+    rng: np.random.Generator, anatomy: Anatomy, vessels: Field, lesions: list[Lesion], spacing: Spacing, fat_suppressed: bool,
+    benign: Sequence[BenignMass] = (),
+) -> Kinetics:  # fmt: skip
+    """Give every voxel its baseline and kinetics; vessels, benign masses, then lesions are mixed in by the share they fill."""
     tissue, shape = anatomy.tissue, vessels.shape
     assert len(shape) == 3
     tables = np.zeros((4, len(_BASELINE) + 3), np.float32)
@@ -93,6 +96,8 @@ def make_kinetics(
     skin = tissue == SKIN
     maps.amplitude[skin] *= np.clip(1 + 0.6 * smooth_noise(rng, shape, spacing, 30.0), 0, None)[skin]
     _mix(maps, vessels, rng.uniform(60, 110), rng.uniform(0.9, 3.2), rng.uniform(2.5, 8), rng.uniform(0.0, 0.08))
+    for mass in benign:
+        _mix(maps, mass.cover, mass.s0, mass.amplitude, mass.alpha, mass.beta)
     for lesion in lesions:
         beta = rng.choice([rng.uniform(-0.1, -0.03), rng.uniform(-0.015, 0.015), rng.uniform(0.03, 0.12)], p=[0.15, 0.3, 0.55])
         spread = np.float32(rng.uniform(0.005, 0.04)) * fractal_noise(rng, shape, spacing, max(lesion.diameter / 2, 3), 2)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.devices import pick_device
+from napari_breastseg.io.atomic import write_atomically
+from napari_breastseg.io.cohort import LabelledCase
 from napari_breastseg.losses.frloss import FRLoss
 from napari_breastseg.losses.overlap import partial_ce_dice
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.training.loop import FitConfig, fit
+from napari_breastseg.training.loop import FitConfig, Weights, fit
 from napari_breastseg.training.replay import EXAM_SEEDS, phantom_volume
 from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch, make_volume
-
-Labelled = tuple[Case, Any]
-"""A case and its truth, uint8, shape (z, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +62,34 @@ class TrainConfig:
 
 
 def train_from_scratch(
-    preset: Preset, config: TrainConfig, out: Path, labelled: Sequence[Labelled] = (), start: Model | None = None, device: str = "auto"
+    preset: Preset, config: TrainConfig, out: Path, labelled: Sequence[LabelledCase] = (), start: Model | None = None, device: str = "auto"
 ) -> Job[Path]:
-    """Train `preset` and return the path of the weights in `out`; resumes there after a kill.
+    """Train `preset` and return the path of the model in `out`, with its card; the parameters are those of :func:`train_weights`."""
+    weights = yield from train_weights(preset, config, out, labelled, start, device)
+    card = {"preset": preset.name, "parent": start.sha if start else None, "training": asdict(config), "metrics": {}}
+    card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
+    return save_model(weights, card, out, name="model")
+
+
+def train_weights(
+    preset: Preset, config: TrainConfig, out: Path, labelled: Sequence[LabelledCase] = (), start: Model | None = None, device: str = "auto",
+    prepared: Path | None = None,
+) -> Job[Weights]:  # fmt: skip
+    """Train `preset`, registered or not, and return its weights; resumes in `out` after a kill.
 
     Parameters
     ----------
     preset : Preset
     config : TrainConfig
     out : Path
-        Holds the state, the prepared phantoms and, at the end, the model and its card.
-    labelled : sequence of (Case, ndarray), optional
+        Holds the settings, the state and the prepared phantoms.
+    labelled : sequence of LabelledCase, optional
         Cases with truth to train on beside the phantoms.
     start : Model, optional
         Weights of the same method to start from; what has another shape in this preset, such as the stem for other channels, begins anew.
     device : str
+    prepared : Path, optional
+        Folder for the cases on the working grid, which runs with the same inputs and spacing may share; one in `out` if not given.
 
     Raises
     ------
@@ -98,7 +110,7 @@ def train_from_scratch(
     settings = {
         "preset": preset.name,
         "start": start.sha if start else None,
-        "cases": [case.name for case, _ in labelled],
+        "cases": [case.name for case in labelled],
         **asdict(config),
     }
     _claim(out, settings)
@@ -106,9 +118,9 @@ def train_from_scratch(
     for index in range(config.phantoms):
         yield Progress(index, total, "Making phantoms")
         volumes.append(phantom_volume(preset, first + index, config.phantom_shape, out / "phantoms"))
-    for index, (case, truth) in enumerate(labelled):
+    for index, case in enumerate(labelled):
         yield Progress(config.phantoms + index, total, f"Reading {case.name}")
-        volumes.append(make_volume(case, truth, preset))
+        volumes.append(_prepared(case, preset, prepared or out / "cases"))
     place = pick_device(device)
     network = preset.build()
     if start is not None:
@@ -128,10 +140,7 @@ def train_from_scratch(
         return partial_ce_dice(logits, labels) + config.frloss(features, labels)
 
     fit_config = FitConfig(config.steps, config.learning_rate, ema=0.99, warm_up=50, seed=config.seed)
-    weights = yield from fit(network, loss, fit_config, out / "state.safetensors")
-    card = {"preset": preset.name, "parent": start.sha if start else None, "training": asdict(config), "metrics": {}}
-    card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
-    return save_model(weights, card, out, name="model")
+    return (yield from fit(network, loss, fit_config, out / "state.safetensors"))
 
 
 def draw_batch(volumes: Sequence[Volume], config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
@@ -144,6 +153,26 @@ def draw_batch(volumes: Sequence[Volume], config: TrainConfig, step: int) -> tup
         images.append(torch.from_numpy(image))
         labels.append(torch.from_numpy(label))
     return torch.stack(images), torch.stack(labels)
+
+
+def _prepared(case: LabelledCase, preset: Preset, folder: Path) -> Volume:
+    """Return a case on the working grid: prepared once, then mapped from `folder`, so that a cohort need not fit in memory."""
+    place = folder / case.name
+    if not (place / "centres.npz").is_file():
+        volume = make_volume(*case.read(), preset)
+        place.mkdir(parents=True, exist_ok=True)
+        for name, array in (("channels", volume.channels), ("labels", volume.labels)):
+            write_atomically(place / f"{name}.npy", _content(np.save, array))
+        write_atomically(place / "centres.npz", _content(np.savez, **volume.centres))
+    with np.load(place / "centres.npz", allow_pickle=False) as centres:
+        channels, labels = (np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("channels", "labels"))
+        return Volume(channels, labels, dict(centres))
+
+
+def _content(save: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
+    buffer = BytesIO()
+    save(buffer, *arrays, **named)
+    return buffer.getvalue()
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:

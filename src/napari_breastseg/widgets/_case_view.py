@@ -12,12 +12,13 @@ from napari.viewer import Viewer
 
 from napari_breastseg.case import Box, Case, Prediction, slices
 from napari_breastseg.widgets import _layers as layers
+from napari_breastseg.widgets._explain_layers import ROLES as EXPLANATION
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Preview
 
 PREVIEW_THRESHOLD = 0.5
-IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", "tumour")
+IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", *EXPLANATION, "tumour")
 
 
 class CaseView:
@@ -112,6 +113,15 @@ class CaseView:
         self._viewer.layers.selection.active = new
         return new
 
+    def show_result(self, layer: Layer) -> None:
+        """Add a layer below the tumour layer, in the place of the case's earlier one of its role; the active layer stays active."""
+        layer.metadata.update(self._origin)
+        old = self.layer(str(layers.role_of(layer)))
+        if old is not None:
+            layer.visible = old.visible
+            self._viewer.layers.remove(old)
+        self._add_below_tumour(layer)
+
     def remove_results(self) -> None:
         """Take the case's results out of the viewer; they are in the session."""
         for role in RESULTS:
@@ -141,6 +151,15 @@ class CaseView:
             spacing = self.case.geometry.spacing[axis]
             if not start <= round(dims.point[dim] / spacing) < stop:
                 dims.set_point(dim, (start + stop - 1) // 2 * spacing)
+
+    def go_to(self, index: tuple[int, int, int]) -> None:
+        """Bring a voxel (z, y, x) to the middle of the canvas."""
+        dims, camera = self._viewer.dims, self._viewer.scene.camera
+        lead = dims.ndim - 3
+        point = [i * spacing for i, spacing in zip(index, self.case.geometry.spacing, strict=True)]
+        for axis, place in enumerate(point):
+            dims.set_point(lead + axis, place)
+        camera.center = (camera.center[0], *(point[dim - lead] for dim in dims.displayed if dim >= lead))[-3:]
 
     def show_largest_slice(self, mask: npt.NDArray[np.uint8]) -> None:
         """Move to the slice that shows most tumour, unless the present one shows some."""

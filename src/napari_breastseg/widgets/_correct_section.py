@@ -20,7 +20,7 @@ class CorrectSection(Section):
     """Tools for the tumour layer, undo across restarts, and marks for what was looked at."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__("3 · Correct", desk)
+        super().__init__("4 · Correct", desk)
         self.paint = button("Paint", "Add tumour with the brush (key 2)", lambda: self._take("paint"), checkable=True)
         self.erase = button("Erase", "Mark healthy tissue with the eraser (key 1)", lambda: self._take("erase"), checkable=True)
         self.tools = QButtonGroup(self)

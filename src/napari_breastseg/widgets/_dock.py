@@ -1,4 +1,4 @@
-"""The dock "Breast segmentation": Case, Predict, Correct, Learn, Versions, in the order of the work."""
+"""The dock "Breast segmentation": Case, Predict, Explain, Correct, Learn, Versions, in the order of the work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QApplication, QFrame, QMainWindow, QScrollArea, QVBox
 from napari_breastseg.widgets._case_section import CaseSection
 from napari_breastseg.widgets._correct_section import CorrectSection
 from napari_breastseg.widgets._desk import Desk
+from napari_breastseg.widgets._explain_section import ExplainSection
 from napari_breastseg.widgets._learn_section import LearnSection
 from napari_breastseg.widgets._predict_section import PredictSection
 from napari_breastseg.widgets._versions_section import VersionsSection
@@ -30,6 +31,7 @@ class BreastSegWidget(QWidget):
         self.desk = Desk(napari_viewer)
         self.case = CaseSection(self.desk)
         self.predict = PredictSection(self.desk)
+        self.explain = ExplainSection(self.desk, self.predict.device.currentText)
         self.correct = CorrectSection(self.desk)
         self.learn = LearnSection(self.desk, self.predict.device.currentText, self.predict.start)
         self.versions = VersionsSection(self.desk)
@@ -37,7 +39,7 @@ class BreastSegWidget(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(6, 4, 6, 4)
         column.setSpacing(8)
-        for section in (self.case, self.predict, self.correct, self.learn, self.versions):
+        for section in (self.case, self.predict, self.explain, self.correct, self.learn, self.versions):
             column.addWidget(section)
         column.addStretch(1)
         scroll = self.scroll_area = QScrollArea()
@@ -56,7 +58,7 @@ class BreastSegWidget(QWidget):
             app.aboutToQuit.connect(self.desk.close)
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        """Ask for enough room for the five sections."""
+        """Ask for enough room for the six sections."""
         return QSize(360, 860)
 
     def event(self, event: QEvent | None) -> bool:

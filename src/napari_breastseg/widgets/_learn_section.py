@@ -18,7 +18,7 @@ class LearnSection(Section):
     """Start and cancel a learning round; hear what came of it."""
 
     def __init__(self, desk: Desk, device: Callable[[], str], predict: Callable[[], None]) -> None:
-        super().__init__("4 · Learn", desk)
+        super().__init__("5 · Learn", desk)
         self._device = device
         self._predict = predict
         self._outcome = ""

@@ -19,7 +19,7 @@ class VersionsSection(Section):
     """A table of models; the gate's reasons stand in the tooltips."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__("5 · Versions", desk)
+        super().__init__("6 · Versions", desk)
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(COLUMNS)
         self.table.setToolTip("The models of this session. Rest the pointer on a row to read why it was adopted or not.")

@@ -1,0 +1,61 @@
+"""The maps that a method gives beside its mask: computed, written beside the mask, and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from napari_breastseg.case import TUMOUR, Case, Geometry
+from napari_breastseg.cli.report import Report
+from napari_breastseg.io import write_map, write_mask
+from napari_breastseg.io.nifti_file import stem
+
+if TYPE_CHECKING:
+    from napari_breastseg.inference import Explanation
+    from napari_breastseg.methods.model import Model
+
+
+def explained(
+    speaker: Report, case: Case, model: Model, mask: npt.NDArray[np.uint8], device: str, settings: Mapping[str, Any]
+) -> Explanation | None:
+    """Compute FRLoss's maps of the mask that is shown; None, and a word to the person, if it shows no tumour."""
+    from napari_breastseg.inference import explain
+    from napari_breastseg.losses.frloss import FRLoss
+
+    if not (mask == TUMOUR).any():
+        speaker.say("There is no tumour in the mask, so there are no maps: they compare every voxel with the tumour.")
+        return None
+    return speaker.run(explain(case, model, mask, device=device, settings=FRLoss(**settings)))
+
+
+def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path | None) -> dict[str, Any]:
+    """Write each map beside the mask `out`, as ``<its stem>_<name>.nii.gz``, and return what a command's answer says of them."""
+    if explanation is None:
+        return {"maps": {}, "hard_negatives": [], "explanation": None}
+    files: dict[str, str | None] = {}
+    for name, values in explanation.maps.items():
+        path = None if out is None else out.with_name(f"{stem(out)}_{name}.nii.gz")
+        if path is not None:
+            (write_map if values.dtype == np.float32 else write_mask)(values, geometry, path)
+        files[name] = None if path is None else str(path)
+    return {"maps": files, "hard_negatives": [asdict(row) for row in explanation.rows], "explanation": dict(explanation.details)}
+
+
+def hard_negatives_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Draw what looks most like the tumour and is not marked as such."""
+    table = Table(
+        "no.", "mL", "similarity", "enhancement", "mm to tumour", "likely cause", "centre z, y, x",
+        title="Healthy voxels that look most like the tumour", title_justify="left", box=None,
+    )  # fmt: skip
+    for row in rows:
+        enhancement = "" if row["enhancement"] is None else f"{row['enhancement']:+.0%}"
+        centre = ", ".join(map(str, row["centre"]))
+        figures = f"{row['volume_ml']:.3f}", f"{row['similarity']:.2f}", enhancement, f"{row['distance_mm']:.1f}"
+        table.add_row(str(row["number"]), *figures, row["cause"], centre)
+    return table

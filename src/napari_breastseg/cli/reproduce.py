@@ -1,0 +1,45 @@
+"""The command that runs a paper's tables, without its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from napari_breastseg.cli.report import Report
+from napari_breastseg.errors import InputError
+
+
+def reproduce_table(
+    speaker: Report, method: str, table: int, data: Path, out: Path, device: str, split: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Run a table on the cases in `data` and show it; `split` and `settings` are those of SplitPlan and Reproduction."""
+    from napari_breastseg.evaluation.reproduce import Reproduction, reproduce
+    from napari_breastseg.evaluation.splits import SplitPlan
+    from napari_breastseg.evaluation.tables import notes
+    from napari_breastseg.io.cohort import find_cases
+
+    if method != "hcma-unet":
+        raise InputError(f"There are no tables of {method!r} here. Choose hcma-unet.")
+    cases = find_cases(data)
+    report = speaker.run(reproduce(cases, Reproduction(table, split=SplitPlan(**split), **settings), out, device))
+    path = out / f"table-{table}" / "table.md"
+    speaker.answer({**report, "markdown": str(path)}, _short(report), *notes(report), f"The whole table, with intervals: {path}")
+
+
+def _short(report: dict[str, Any]) -> Table:
+    """Draw the means alone, ours before the paper's, narrow enough for a terminal."""
+    from napari_breastseg.evaluation.tables import HEADINGS
+
+    table = Table("row", "parameters, M", *HEADINGS.values(), title="ours / the paper's", box=None)
+    for row in report["rows"]:
+        published, metrics = row["published"], row["metrics"]
+        size = row["parameters"] and row["parameters"] / 1e6
+        cells = [_pair(metrics[name]["mean"] if metrics else None, published.get(name), 3) for name in HEADINGS]
+        table.add_row(row["key"], row["missing"] or _pair(size, published.get("parameters_millions"), 2), *cells)
+    return table
+
+
+def _pair(ours: float | None, theirs: float | None, digits: int) -> str:
+    return " / ".join("-" if value is None else f"{value:.{digits}f}" for value in (ours, theirs))

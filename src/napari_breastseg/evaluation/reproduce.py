@@ -1,0 +1,216 @@
+"""Training and testing every row of a paper's table on a cohort: by patient, resumable, with the paper's metrics.
+
+What is done is kept: the split, the prepared cases, the weights and the predictions of each run. The same call goes on where one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+
+from napari_breastseg.errors import InputError
+from napari_breastseg.evaluation import metrics
+from napari_breastseg.evaluation.published import Row, table_rows
+from napari_breastseg.evaluation.splits import Split, SplitPlan, keep_splits, patient_of
+from napari_breastseg.evaluation.tables import markdown
+from napari_breastseg.inference import predict
+from napari_breastseg.io import write_mask
+from napari_breastseg.io.atomic import write_atomically
+from napari_breastseg.io.cohort import LabelledCase
+from napari_breastseg.losses.frloss import FRLoss
+from napari_breastseg.methods.model import Model
+from napari_breastseg.methods.preset import Preset
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.training.from_scratch import TrainConfig, train_weights
+
+METRICS = {
+    "dice": metrics.dice,
+    "precision": metrics.precision,
+    "recall": metrics.recall,
+    "iou": metrics.iou,
+    "volumetric_similarity": metrics.volumetric_similarity,
+}
+"""The paper's metrics, on the case's own grid."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Settings of :func:`reproduce`.
+
+    Parameters
+    ----------
+    table : int
+        1 networks with and without FRLoss, 2 variants of the network, 3 terms of the loss.
+    steps, batch, patch : int
+        Of each training; windows at inference have the edge `patch`, too.
+    learning_rate : float
+    seeds : int
+        Trainings of each row, with the seeds 0, 1, ...
+    split : SplitPlan
+    """
+
+    table: int
+    steps: int = 2000
+    batch: int = 2
+    patch: int = 64
+    learning_rate: float = 1e-3
+    seeds: int = 1
+    split: SplitPlan = field(default_factory=SplitPlan)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one row: its place on disk, and the part of the cohort that it sees."""
+
+    row: Row
+    preset: Preset
+    seed: int
+    fold: int
+    split: Split
+    place: Path
+
+
+def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, device: str = "auto") -> Job[dict[str, Any]]:
+    """Train and test every row of a table; write ``table-N/table.md`` and ``table-N/report.json`` in `out` anew after each run.
+
+    Parameters
+    ----------
+    cases : sequence of LabelledCase
+    settings : Reproduction
+    out : Path
+        Tables in the same folder share the split and the prepared cases.
+    device : str
+
+    Returns
+    -------
+    dict
+        JSON-ready: the settings, a summary of each row, and the metrics of each case.
+
+    Raises
+    ------
+    InputError
+        If there are too few patients, or `out` holds the same table of other cases or with other settings.
+    """
+    splits = keep_splits(out / "split.json", [case.name for case in cases], settings.split)
+    folder = out / f"table-{settings.table}"
+    _claim(folder, settings)
+    rows = table_rows(settings.table, settings.patch)
+    runs = [
+        Run(row, row.preset, seed, fold, split, folder / row.key / f"fold-{fold}-seed-{seed}")
+        for row in rows if row.preset for fold, split in enumerate(splits) for seed in range(settings.seeds)
+    ]  # fmt: skip
+    by_name = {case.name: case for case in cases}
+    presets = {row.preset.name: row.preset for row in rows if row.preset}
+    sizes = {name: preset.parameters() for name, preset in presets.items()}
+    measured: list[dict[str, Any]] = []
+    report: dict[str, Any] = {}
+    for number, run in enumerate(runs, 1):
+        work = _train_and_test(run, by_name, settings, out / "cases", device)
+        measured += yield from _named(work, f"Run {number} of {len(runs)}, {run.row.key}")
+        report = _write_report(folder, rows, sizes, settings, measured)
+    return report
+
+
+def _train_and_test(
+    run: Run, cases: Mapping[str, LabelledCase], settings: Reproduction, prepared: Path, device: str
+) -> Job[list[dict[str, Any]]]:
+    """Return the metrics of every case that the run tests on; what was measured before is read back."""
+    path = run.place / "results.json"
+    results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    left = [name for name in run.split.test if name not in {result["case"] for result in results}]
+    if not left:
+        return results
+    model = yield from _trained(run, [cases[name] for name in run.split.training], settings, prepared, device)
+    (run.place / "predictions").mkdir(exist_ok=True)
+    for name in left:
+        case, truth = cases[name].read()
+        prediction = yield from _named(predict(case, model, device=device), name)
+        write_mask(prediction.refined, case.geometry, run.place / "predictions" / f"{name}.nii.gz")
+        figures = {metric: measure(prediction.refined, truth) for metric, measure in METRICS.items()}
+        patient = patient_of(name, settings.split.patient)
+        results.append({"row": run.row.key, "seed": run.seed, "fold": run.fold, "case": name, "patient": patient, **figures})
+        write_atomically(path, json.dumps(results, indent=1).encode())
+    return results
+
+
+def _trained(run: Run, training: Sequence[LabelledCase], settings: Reproduction, prepared: Path, device: str) -> Job[Model]:
+    path = run.place / "weights.safetensors"
+    if not path.is_file():
+        config = TrainConfig(
+            steps=settings.steps, batch=settings.batch, patch=settings.patch, learning_rate=settings.learning_rate, phantoms=0,
+            frloss=FRLoss(terms=run.row.terms) if run.row.terms else None, seed=run.seed,
+        )  # fmt: skip
+        weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=prepared)
+        write_atomically(path, safetensors.torch.save({key: value.cpu().contiguous() for key, value in weights.items()}))
+        (run.place / "state.safetensors").unlink()  # the optimiser's moments, twice the weights
+    content = path.read_bytes()
+    return Model(run.preset, safetensors.torch.load(content), {}, hashlib.sha256(content).hexdigest(), path)
+
+
+def _write_report(
+    folder: Path, rows: Sequence[Row], sizes: Mapping[str, int], settings: Reproduction, measured: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    report = {
+        "settings": asdict(settings),
+        "rows": [_summary(row, sizes, [result for result in measured if result["row"] == row.key]) for row in rows],
+        "cases": list(measured),
+    }
+    write_atomically(folder / "report.json", json.dumps(report, indent=1).encode())
+    write_atomically(folder / "table.md", markdown(report).encode())
+    return report
+
+
+def _summary(row: Row, sizes: Mapping[str, int], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean of each metric over the patients, each patient's mean over cases and seeds, with the 95 % interval over the patients."""
+    patients = sorted({result["patient"] for result in results})
+    figures = {}
+    for metric in METRICS if patients else ():
+        each = [_mean([result[metric] for result in results if result["patient"] == patient]) for patient in patients]
+        figures[metric] = {"mean": _mean(each), "ci95": list(metrics.bootstrap_interval(each))}
+    return {
+        "key": row.key,
+        "label": row.label,
+        "terms": list(row.terms),
+        "parameters": sizes[row.preset.name] if row.preset else None,
+        "missing": row.missing,
+        "published": dict(row.figures),
+        "patients": len(patients),
+        "metrics": figures,
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _claim(folder: Path, settings: Reproduction) -> None:
+    """Refuse a folder that holds the table with other settings; else write them down."""
+    path, asked = folder / "settings.json", asdict(settings)
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        other = [f"{key} {kept.get(key)} there, {value} now" for key, value in asked.items() if kept.get(key) != value]
+        if other:
+            raise InputError(f"{folder} was begun with other settings ({'; '.join(other)}). Give the same to go on, or another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(asked, indent=1).encode())
+
+
+def _named(job: Job[T], name: str) -> Job[T]:
+    """Run `job` within another, with `name` before its messages."""
+    try:
+        while True:
+            try:
+                progress: Progress = next(job)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            yield replace(progress, message=f"{name}: {progress.message}")
+    finally:
+        job.close()

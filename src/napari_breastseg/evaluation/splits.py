@@ -1,0 +1,106 @@
+"""Training and test parts of a cohort: by patient, drawn once by seed, kept on disk and never drawn again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_breastseg.errors import InputError
+from napari_breastseg.io.atomic import write_atomically
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """How a cohort is divided.
+
+    Parameters
+    ----------
+    test_share : float
+        Share of the patients to test on; without meaning if there are folds.
+    folds : int
+        0 for one split, else so many, in which every patient is tested on once.
+    patient : str
+        Regular expression: what it matches in a case's name is the patient. Empty: every case is a patient of its own.
+    seed : int
+    """
+
+    test_share: float = 0.2
+    folds: int = 0
+    patient: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the cases to train on and to test on."""
+
+    training: Sequence[str]
+    test: Sequence[str]
+
+
+def patient_of(case: str, pattern: str) -> str:
+    """Return the patient's part of a case's name.
+
+    Raises
+    ------
+    InputError
+        If the pattern is no regular expression, or matches nothing in the name.
+    """
+    if not pattern:
+        return case
+    try:
+        match = re.search(pattern, case)
+    except re.error as error:
+        raise InputError(f"{pattern!r} is no regular expression ({error}). Give one that matches the patient in a case's name.") from error
+    if match is None or not match[0]:
+        raise InputError(f"{pattern!r} matches nothing in the name of {case}. Give one that matches the patient in every case's name.")
+    return match[0]
+
+
+def draw_splits(cases: Sequence[str], plan: SplitPlan) -> list[Split]:
+    """Divide the cases so that no patient is on both sides; the same names and plan give the same splits.
+
+    Raises
+    ------
+    InputError
+        If there are too few patients.
+    """
+    of = {case: patient_of(case, plan.patient) for case in sorted(cases)}
+    patients = sorted(set(of.values()))
+    needed = max(2, plan.folds)
+    if len(patients) < needed:
+        raise InputError(f"{len(patients)} patient(s) cannot be divided into training and test, {needed} are needed. Add cases.")
+    shuffled = np.random.default_rng(plan.seed).permutation(patients).tolist()
+    if plan.folds:
+        tested = [shuffled[fold :: plan.folds] for fold in range(plan.folds)]
+    else:
+        tested = [shuffled[: min(max(round(plan.test_share * len(patients)), 1), len(patients) - 1)]]
+    return [Split([c for c in of if of[c] not in part], [c for c in of if of[c] in part]) for part in tested]
+
+
+def keep_splits(path: Path, cases: Sequence[str], plan: SplitPlan) -> list[Split]:
+    """Draw the splits and write them to `path`, or read them from there if they were drawn before.
+
+    Raises
+    ------
+    InputError
+        If those in `path` are of other cases, or were drawn by another plan; or if there are too few patients.
+    """
+    asked = {"cases": sorted(cases), **asdict(plan)}
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        other = [key for key, value in asked.items() if kept.get(key) != value]
+        if other:
+            raise InputError(
+                f"The split in {path} was drawn for other {' and '.join(other)}, and a split is never drawn again. Choose another --out."
+            )
+        return [Split(**split) for split in kept["splits"]]
+    splits = draw_splits(cases, plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps({**asked, "splits": [asdict(split) for split in splits]}, indent=1).encode())
+    return splits
