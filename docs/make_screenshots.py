@@ -200,12 +200,13 @@ def real(out: Path, data: Path) -> None:
 
 
 def explain(driver: Driver, name: str) -> None:
-    """Show why, go to the first row that is likely a vessel, or else to the first, and save a picture."""
+    """Show why, go to the first row near the tumour that is likely a vessel, or else to the first, and save a picture."""
     section = driver.dock.explain
     driver.click(section.show_why)
     driver.idle()
-    causes = [section.table.item(line, section.table.columnCount() - 1).text() for line in range(section.table.rowCount())]
-    section.table.selectRow(causes.index("vessel-like") if "vessel-like" in causes else 0)
+    rows = [[section.table.item(line, column).text() for column in (4, 5)] for line in range(section.table.rowCount())]
+    chosen = [line for line, (distance, cause) in enumerate(rows) if cause == "vessel-like" and float(distance) < 15]
+    section.table.selectRow(chosen[0] if chosen else 0)
     driver.viewer.scene.camera.zoom = 700 / 120.0
     driver.dock.desk.painter.layer.contour = 1  # so that what lies below it is seen
     driver.dock.scroll_area.ensureWidgetVisible(section.hint)
