@@ -50,7 +50,7 @@ def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path |
 def hard_negatives_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Draw what looks most like the tumour and is not marked as such."""
     table = Table(
-        "no.", "mL", "similarity", "enhancement", "mm to tumour", "likely cause", "centre z, y, x",
+        "no.", "mL", "similarity", "enhancement", "mm to tumour", "likely cause", "z, y, x",
         title="Healthy voxels that look most like the tumour", title_justify="left", box=None,
     )  # fmt: skip
     for row in rows:
