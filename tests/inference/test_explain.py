@@ -184,6 +184,8 @@ def test_what_cannot_be_explained_is_said_so(two_breasts: tuple[Case, npt.NDArra
     behind[:, -2:] = 1
     with pytest.raises(InputError, match="outside of the breasts"):
         run(explain(case, model, behind, device="cpu"))
+    with pytest.raises(InputError, match="made for dce-mri"):
+        run(explain(replace(case, modality="ultrasound"), model, tumour, device="cpu"))
 
 
 def test_too_little_memory_is_said_in_words(

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import Box, Case, slices
+from napari_breastseg.case import Box, Case, Modality, slices
+from napari_breastseg.errors import InputError
 from napari_breastseg.inference.windows import plan_windows
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.preprocess.breast_region import breast_region
@@ -55,7 +56,15 @@ class Grid:
 
 
 def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[list[Grid], npt.NDArray[Any]]:
-    """Return a grid for each breast (or one for the whole field of view), and which (y, x) columns of the case belong to the region."""
+    """Return a grid for each breast (or one for the whole field of view), and which (y, x) columns of the case belong to the region.
+
+    Raises
+    ------
+    InputError
+        If the case is of another modality than the preset is made for, or lacks a phase that it needs.
+    """
+    if _kind(case.modality) != _kind(preset.modality):
+        raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
     boxes: list[Box] = [((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))]
     inside = np.ones(case.shape[1:], bool)
     if region == "breast":
@@ -68,3 +77,8 @@ def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[l
         channels = resample(part, working_shape(part.shape[1:], case.geometry.spacing, preset.spacing))
         grids.append(Grid(box, channels, plan_windows(channels.shape[1:], preset.patch)))
     return grids, inside
+
+
+def _kind(modality: Modality) -> str:
+    """One volume of a DCE-MRI examination is read as plain MRI; whether its phases suffice is for the preset to say."""
+    return "mri" if modality == "dce-mri" else modality

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import Box, Case, Modality, Prediction, slices
-from napari_breastseg.errors import InputError
+from napari_breastseg.case import Box, Case, Prediction, slices
 from napari_breastseg.inference.grids import Grid, Map, Region, plan_grids
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.windows import blending_weight, plan_windows
@@ -68,10 +67,6 @@ def predict(
         If the device is missing or memory does not suffice.
     """
     started = time.perf_counter()
-    if _kind(case.modality) != _kind(model.preset.modality):
-        raise InputError(
-            f"{model.preset.name} is made for {model.preset.modality}, but {case.name} is {case.modality}. Choose another model."
-        )
     cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
     yield Progress(0, 1, "Preparing the images")
     plan, inside = plan_grids(case, model.preset, region)
@@ -103,11 +98,6 @@ def predict(
     }
     volume = case.geometry.voxel_ml
     return Prediction(model.sha, fine, clean_mask(coarse > cut, volume), clean_mask(fine > cut, volume), details=details)
-
-
-def _kind(modality: Modality) -> str:
-    """One volume of a DCE-MRI examination is read as plain MRI; whether its phases suffice is for the preset to say."""
-    return "mri" if modality == "dce-mri" else modality
 
 
 def clean_mask(mask: npt.NDArray[np.bool_], voxel_ml: float) -> npt.NDArray[np.uint8]:
