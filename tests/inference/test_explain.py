@@ -22,6 +22,7 @@ from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import Model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.phantom import make_phantom
+from napari_breastseg.preprocess.breast_region import breast_region
 from napari_breastseg.progress import run
 
 SETTINGS = FRLoss(boundary_reach=4, negative_reach=3, hardest=120)
@@ -98,10 +99,17 @@ def test_windows_do_not_matter_to_a_network_without_context(one_breast: tuple[Ca
     assert result.rows[0].similarity == pytest.approx(float(similar[result.maps["frloss-hardest"] == 1].mean()), abs=1e-5)
 
 
+@pytest.mark.parametrize("both_boxes", [False, True])
 def test_two_breasts_share_one_choice_and_their_regions_do_not_end_at_a_box(
-    two_breasts: tuple[Case, npt.NDArray[np.uint8]], model: Model
+    two_breasts: tuple[Case, npt.NDArray[np.uint8]], model: Model, both_boxes: bool
 ) -> None:
     case, tumour = two_breasts
+    if both_boxes:  # more tumour where the boxes of the breasts overlap: each of its voxels counts once
+        found = breast_region(case.phase(1), case.geometry.spacing)
+        low, high = found.boxes[1][2][0], found.boxes[0][2][1]
+        deep = int(found.inside[:, (low + high) // 2].sum())
+        tumour = tumour.copy()
+        tumour[10:30, deep - 10 : deep, low : high - 2] = 1
     result = run(explain(case, model, tumour, device="cpu", settings=SETTINGS))
     shown = result.maps["frloss-similarity"]
     looked_at = shown != 0

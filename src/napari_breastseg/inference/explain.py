@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from napari_breastseg.inference.grids import Grid, Map, Region, plan_grids
 from napari_breastseg.inference.hard_negatives import HardNegative, list_hard_negatives
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.windows import blending_weight
-from napari_breastseg.losses.frloss import FRLoss, regions, similarity
+from napari_breastseg.losses.frloss import FRLoss, hardest_voxels, similarity
 from napari_breastseg.methods.model import Model
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
@@ -107,12 +107,12 @@ def explain(
     plan, inside = plan_grids(case, model.preset, region)
     owner = _owner([grid.box for grid in plan], case.shape)
     healthy = (np.asarray(foreground) == BACKGROUND) & inside & (owner >= 0)
-    parts = [_Part(grid, tumour, healthy & (owner == index)) for index, grid in enumerate(plan)]
+    parts = [_Part(grid, tumour & (owner == index), healthy & (owner == index)) for index, grid in enumerate(plan)]
     runner = Runner(model, device)
     yield from _compare(parts, runner)
     shown = np.zeros(case.shape, np.float32)
     scores = np.full(case.shape, NONE, np.float32)
-    for index, (part, hard) in enumerate(zip(parts, _choose(parts, settings), strict=True)):
+    for index, (part, hard) in enumerate(zip(parts, _choose(parts, settings.hardest), strict=True)):
         place = slices(part.grid.box)
         mine = owner[place] == index
         shown[place][mine] = part.grid.to_case(part.similar)[mine]
@@ -187,13 +187,12 @@ def _compare(parts: Sequence[_Part], runner: Runner) -> Job[None]:
         yield Progress(done, total, "Comparing with healthy tissue")
 
 
-def _choose(parts: Sequence[_Part], settings: FRLoss) -> list[Mask]:
-    """Choose the N hardest voxels of the whole case (eq. 7); return them for each of its grids."""
-    similar, healthy = (torch.from_numpy(np.concatenate([values.ravel() for values in found]))[None] for found in (
+def _choose(parts: Sequence[_Part], count: int) -> list[Mask]:
+    """Choose the hardest voxels of the whole case (eq. 7); return them for each of its grids."""
+    similar, healthy = (torch.from_numpy(np.concatenate([values.ravel() for values in found])) for found in (
         [part.similar for part in parts], [part.eligible > 0.5 for part in parts],
     ))  # fmt: skip
-    bare = replace(settings, boundary_reach=0, negative_reach=0)
-    chosen = regions(similar, torch.zeros_like(healthy), healthy, bare).hardest[0].numpy()
+    chosen = hardest_voxels(similar, healthy, count).numpy()
     ends = np.cumsum([part.similar.size for part in parts])[:-1]
     return [values.reshape(part.grid.shape) for values, part in zip(np.split(chosen, ends), parts, strict=True)]
 

@@ -116,11 +116,16 @@ def similarity(features: Tensor, centre: Tensor) -> Tensor:
 
 def regions(similar: Tensor, tumour: Tensor, healthy: Tensor, settings: FRLoss) -> Regions:
     """Return M, the N hardest negatives and their surroundings (eqs. 6 and 7); no gradient flows through them."""
-    scores = torch.where(healthy, similar, -2.0).flatten()
-    best = scores.topk(min(settings.hardest, scores.numel()))
-    # Fewer than N healthy voxels: the rest of the choice has a score of -2, which no cosine has.
-    hardest = torch.zeros_like(scores, dtype=torch.bool).scatter(0, best.indices, best.values > -1.5).view(similar.shape)
+    hardest = hardest_voxels(similar, healthy, settings.hardest)
     return Regions(dilate(tumour, settings.boundary_reach) & healthy, hardest, dilate(hardest, settings.negative_reach) & healthy)
+
+
+def hardest_voxels(similar: Tensor, healthy: Tensor, count: int) -> Tensor:
+    """Choose the `count` healthy voxels that look most like the tumour (eq. 7), all if there are fewer; boolean, the shape of `similar`."""
+    scores = torch.where(healthy, similar, -2.0).flatten()
+    best = scores.topk(min(count, scores.numel()))
+    # Fewer healthy voxels than asked for: the rest of the choice has a score of -2, which no cosine has.
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(0, best.indices, best.values > -1.5).view(similar.shape)
 
 
 def dilate(mask: Tensor, reach: int) -> Tensor:

@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": {name: _version(name) for name in ("torch", "numba", "openvino", "monai")},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in ("torch", "numba", "openvino", "monai")}},
     }
 
 
