@@ -14,7 +14,7 @@ from napari_breastseg.networks.selective_scan.reference import scan, visiting_or
 Size = tuple[int, int, int]
 
 
-def inputs(batch: int, size: Size, channels: int, states: int, routes: int, rank: int = 2) -> list[torch.Tensor]:
+def inputs(batch: int, size: Size, channels: int, states: int, routes: int, rank: int = 2, bias: float = -2.0) -> list[torch.Tensor]:
     g = torch.Generator().manual_seed(states * 100 + size[1])
 
     def normal(*shape: int) -> torch.Tensor:
@@ -30,7 +30,7 @@ def inputs(batch: int, size: Size, channels: int, states: int, routes: int, rank
         normal(routes, channels, rank),
         a,
         normal(routes, channels),
-        normal(routes, channels) - 2,
+        normal(routes, channels) + bias,
     ]
 
 
@@ -82,6 +82,20 @@ def test_backend_agrees_with_the_oracle(case: tuple[int, Size, int, int, int, in
         assert (value - right).abs().max() <= 5 * tolerance * right.abs().max() + 1e-12
 
 
+@pytest.mark.parametrize("bias", [-7.0, -12.0, 9.0])
+def test_gradients_hold_for_tiny_and_for_large_steps(bias: float, backend: tuple[torch.dtype, float]) -> None:
+    """Mamba draws its first steps from 0.001 to 0.1; the softplus is flat there, and a careless derivative cancels."""
+    dtype, tolerance = backend
+    size: Size = (1, 5, 9)
+    exact = [t.requires_grad_() for t in inputs(1, size, 3, 7, 4, bias=bias)]
+    exact[2].data *= 0.01  # so that no voxel takes a large step
+    y = oracle(*exact, size, 0)
+    given = [t.detach().to(dtype).requires_grad_() for t in exact]
+    got = selective_scan.cross_scan(*given, size, 0)
+    for value, right in zip(torch.autograd.grad(got.sum(), given), torch.autograd.grad(y.sum(), exact), strict=True):
+        assert (value - right).abs().max() <= 5 * tolerance * right.abs().max()
+
+
 def test_slices_across_an_axis_are_scanned_one_by_one() -> None:
     """Each coronal slice cut out and scanned alone gives what the whole volume gives."""
     size = (3, 4, 5)
@@ -102,8 +116,10 @@ def test_operator_takes_strided_input_and_differentiates() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_operator_is_registered_properly() -> None:
-    args = tuple(t.float().requires_grad_() for t in inputs(1, (1, 3, 4), 2, 7, 4))
+@pytest.mark.parametrize("strided", [False, True])
+def test_operator_is_registered_properly(backend: tuple[torch.dtype, float], strided: bool) -> None:
+    plain = [t.to(backend[0]) for t in inputs(1, (1, 3, 4), 2, 7, 4)]
+    args = tuple((t.transpose(0, 1).contiguous().transpose(0, 1) if strided else t).requires_grad_() for t in plain)
     results = torch.library.opcheck(torch.ops.napari_breastseg.cross_scan.default, (*args, [1, 3, 4], 0))
     assert set(results.values()) == {"SUCCESS"}
 

@@ -9,7 +9,6 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +41,10 @@ def backends() -> dict[str, str]:
 def _triton_state() -> str:
     if importlib.util.find_spec("triton") is None:
         return "not available: install triton, which comes with torch for CUDA on Linux"
-    found = version("triton")
+    try:
+        found: str = importlib.import_module("triton").__version__  # whatever its distribution is called
+    except (ImportError, OSError) as error:
+        return f"not available: triton cannot be imported ({error})"
     fits = tuple(int(part) for part in found.split(".")[:2]) >= (3, 3)
     return "ready (float32 on the GPU)" if fits else f"not available: triton {found} is too old, 3.3 or newer is needed"
 
@@ -100,6 +102,7 @@ torch.library.define(
 def _cross_scan(
     u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> Tensor:
+    u = u.contiguous()  # so is what is returned, as the registered shapes say
     order, backend = _order(a.shape[0], tuple(size), axis, u.device), _backend(u)
     if hasattr(backend, "project_and_scan"):
         y: Tensor = backend.project_and_scan(u, project, project_dt, a, skip, bias, order)
@@ -117,6 +120,7 @@ def _shape_only(u: Tensor, *_: Any) -> Tensor:
 def _cross_scan_backward(
     grad: Tensor, u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    grad, u = grad.contiguous(), u.contiguous()
     low, delta, b, c = _projections(u, project, project_dt, a.shape[2])
     order = _order(a.shape[0], tuple(size), axis, u.device)
     du, ddelta, da, db, dc, dskip, dbias = _backend(u).backward(grad, u, delta, a, b, c, skip, bias, order)
@@ -137,7 +141,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     backward = torch.ops.napari_breastseg.cross_scan_backward.default
-    return (*backward(grad.contiguous(), *ctx.saved_tensors, *ctx.place), None, None)
+    return (*backward(grad, *ctx.saved_tensors, *ctx.place), None, None)
 
 
 torch.library.register_fake("napari_breastseg::cross_scan", _shape_only)

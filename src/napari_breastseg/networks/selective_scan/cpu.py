@@ -7,6 +7,9 @@ state of every 32nd step and recomputes between.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -21,6 +24,7 @@ numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ign
 BLOCK = 32
 _LOG2E = np.float32(1.4426950408889634)
 _compiled: dict[str, Any] = {"parallel": True, "fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
+_lock = threading.Lock()
 
 
 @numba.njit(fastmath=True, inline="always")
@@ -106,28 +110,31 @@ def _forward_kernel(states: int) -> Any:
     return forward
 
 
+# At module level: what a cached kernel closes over must be the same in every process, which a number is and a function is not.
+@numba.njit(fastmath=True, inline="always")
+def _advance(h, k, dt, x, a, bt, states):  # type: ignore[no-untyped-def]
+    for j in range(h.shape[0]):
+        d, v = dt[j], x[j]
+        for m in range(states):
+            h[j, m] = _exp2(d * a[k, j, m]) * h[j, m] + v * bt[m]
+
+
+@numba.njit(fastmath=True, inline="always")
+def _prepare(walk, first, last, n, k, u, delta, bias, dt, x):  # type: ignore[no-untyped-def]
+    for t in range(first, last):
+        p = walk[t]
+        for j in range(u.shape[2]):
+            dt[t - first, j] = delta[n, p, k, j] + bias[k, j]
+    for t in range(last - first):
+        p = walk[first + t]
+        for j in range(u.shape[2]):
+            dt[t, j] = _softplus(dt[t, j])
+            x[t, j] = dt[t, j] * u[n, p, j]
+
+
 @cache
 def _backward_kernel(states: int) -> Any:
     """Compile the backward pass for one number of states."""
-
-    @numba.njit(fastmath=True, inline="always")
-    def advance(h, k, dt, x, a, bt):  # type: ignore[no-untyped-def]
-        for j in range(h.shape[0]):
-            d, v = dt[j], x[j]
-            for m in range(states):
-                h[j, m] = _exp2(d * a[k, j, m]) * h[j, m] + v * bt[m]
-
-    @numba.njit(fastmath=True, inline="always")
-    def prepare(walk, first, last, n, k, u, delta, bias, dt, x):  # type: ignore[no-untyped-def]
-        for t in range(first, last):
-            p = walk[t]
-            for j in range(u.shape[2]):
-                dt[t - first, j] = delta[n, p, k, j] + bias[k, j]
-        for t in range(last - first):
-            p = walk[first + t]
-            for j in range(u.shape[2]):
-                dt[t, j] = _softplus(dt[t, j])
-                x[t, j] = dt[t, j] * u[n, p, j]
 
     @numba.njit(**_compiled)
     def backward(order, grad, u, delta, a, b, c, skip, bias, du, ddelta, da, db, dc):  # type: ignore[no-untyped-def]
@@ -147,17 +154,17 @@ def _backward_kernel(states: int) -> Any:
                 for block in range(blocks):
                     first, last = block * BLOCK, min((block + 1) * BLOCK, length)
                     starts[block] = running
-                    prepare(walk, first, last, n, k, u, delta, bias, dt, x)
+                    _prepare(walk, first, last, n, k, u, delta, bias, dt, x)
                     for t in range(last - first):
-                        advance(running, k, dt[t], x[t], a, b[n, walk[first + t], k])
+                        _advance(running, k, dt[t], x[t], a, b[n, walk[first + t], k], states)
                 later[:] = 0
                 for block in range(blocks - 1, -1, -1):
                     first, last = block * BLOCK, min((block + 1) * BLOCK, length)
-                    prepare(walk, first, last, n, k, u, delta, bias, dt, x)
+                    _prepare(walk, first, last, n, k, u, delta, bias, dt, x)
                     h[0] = starts[block]
                     for t in range(last - first):
                         h[t + 1] = h[t]
-                        advance(h[t + 1], k, dt[t], x[t], a, b[n, walk[first + t], k])
+                        _advance(h[t + 1], k, dt[t], x[t], a, b[n, walk[first + t], k], states)
                     for t in range(last - first - 1, -1, -1):
                         p = walk[first + t]
                         bt, ct, dbt, dct = b[n, p, k], c[n, p, k], db[n, p, k], dc[n, p, k]
@@ -175,8 +182,10 @@ def _backward_kernel(states: int) -> Any:
                                 da[i, k, j, m] += e * d
                                 later[j, m] = dh * decay
                             du[n, p, j] += ddrive * d + g * skip[k, j]
-                            # The derivative of softplus is 1 - exp(-softplus).
-                            slope = np.float32(1) - _exp2(-d * _LOG2E)
+                            # The derivative of softplus, in the form that cancels neither for small nor for large steps.
+                            raw = delta[n, p, k, j] + bias[k, j]
+                            z = _exp2(-abs(raw) * _LOG2E)
+                            slope = (np.float32(1) if raw >= 0 else z) / (np.float32(1) + z)
                             ddelta[n, p, k, j] = (dexponent / _LOG2E + ddrive * v) * slope
 
     return backward
@@ -185,9 +194,9 @@ def _backward_kernel(states: int) -> Any:
 def project_and_scan(u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, order: Tensor) -> Tensor:
     """Return y, shape (batch, voxel, channel), float32; see :func:`napari_breastseg.networks.selective_scan.cross_scan`."""
     y = np.zeros(tuple(u.shape), np.float32)
-    _threads()
     tensors = (u, project.transpose(1, 2), project_dt.transpose(1, 2), a * float(_LOG2E), skip, bias)
-    _forward_kernel(a.shape[2])(order.numpy(), *map(_array, tensors), y)
+    with _alone():
+        _forward_kernel(a.shape[2])(order.numpy(), *map(_array, tensors), y)
     return torch.from_numpy(y)
 
 
@@ -197,9 +206,9 @@ def backward(
     """Return the gradients of u, delta, a, b, c, skip and bias; see :func:`napari_breastseg.networks.selective_scan.reference.scan`."""
     du, ddelta, db, dc = (np.zeros(tuple(t.shape), np.float32) for t in (u, delta, b, c))
     da = np.zeros((u.shape[0] * order.shape[0], *a.shape), np.float32)
-    _threads()
     tensors = (grad, u, delta, a * float(_LOG2E), b, c, skip, bias)
-    _backward_kernel(a.shape[2])(order.numpy(), *map(_array, tensors), du, ddelta, da, db, dc)
+    with _alone():
+        _backward_kernel(a.shape[2])(order.numpy(), *map(_array, tensors), du, ddelta, da, db, dc)
     dskip = (grad * u).sum((0, 1)).expand_as(skip).clone()
     results = (du, ddelta, da.sum(0), db, dc)
     return *map(torch.from_numpy, results), dskip, torch.from_numpy(ddelta).sum((0, 1))
@@ -209,5 +218,9 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().to(torch.float32).contiguous().numpy()
 
 
-def _threads() -> None:
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one thread of Python scan at a time, on torch's number of threads: numba's workqueue layer ends a process in which two do."""
+    with _lock:
+        numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
+        yield
