@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from monai.metrics import compute_iou, get_confusion_matrix
 from typer.testing import CliRunner
 
 from napari_breastseg.cli.app import app
-from napari_breastseg.errors import InputError
+from napari_breastseg.errors import ComputeError, InputError
 from napari_breastseg.evaluation import reproduce as module
 from napari_breastseg.evaluation.reproduce import METRICS, Reproduction, reproduce
 from napari_breastseg.evaluation.splits import SplitPlan
@@ -184,9 +185,25 @@ def test_other_cases_are_refused(cohort: Path, tmp_path: Path, trained: list[str
     settings = Reproduction(3)
     run(reproduce(find_cases(cohort), settings, tmp_path))
     trained.clear()
-    with pytest.raises(InputError, match="drawn for other cases"):
+    with pytest.raises(InputError, match=r"drawn for other cases \(patient_0\)"):
         run(reproduce(find_cases(cohort)[1:], settings, tmp_path))
+    corrected = tmp_path / "corrected"
+    shutil.copytree(cohort, corrected)
+    shutil.copy(corrected / "patient_1" / "mask.nii.gz", corrected / "patient_2" / "mask.nii.gz")
+    with pytest.raises(InputError, match=r"drawn for other cases \(patient_2\)"):
+        run(reproduce(find_cases(corrected), settings, tmp_path))
     assert trained == []
+
+
+def test_what_cannot_work_is_refused_before_any_training(cohort: Path, tmp_path: Path, trained: list[str]) -> None:
+    with pytest.raises(ComputeError, match="nonsense"):
+        run(reproduce(find_cases(cohort), Reproduction(3), tmp_path / "out", device="nonsense"))
+    broken = tmp_path / "broken"
+    shutil.copytree(cohort, broken)
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.eye(4)), broken / "patient_3" / "mask.nii.gz")
+    with pytest.raises(InputError, match="not on the grid of patient_3"):
+        run(reproduce(find_cases(broken), Reproduction(3), tmp_path / "out"))
+    assert trained == [] and not (tmp_path / "out").exists()
 
 
 def test_wrong_words(cohort: Path, tmp_path: Path) -> None:

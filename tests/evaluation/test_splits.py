@@ -11,6 +11,7 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.splits import SplitPlan, draw_splits, keep_splits, patient_of
 
 CASES = [f"P{patient:02d}_visit{visit}" for patient in range(10) for visit in (1, 2)]
+DATA = {case: f"digest of {case}" for case in CASES}
 BY_PATIENT = SplitPlan(patient=r"^[^_]+")
 
 
@@ -45,13 +46,14 @@ def test_the_seed_decides_and_the_order_of_the_names_does_not() -> None:
 
 def test_a_split_is_kept_and_never_drawn_again(tmp_path: Path) -> None:
     path = tmp_path / "out" / "split.json"
-    drawn = keep_splits(path, CASES, BY_PATIENT)
+    drawn = keep_splits(path, DATA, BY_PATIENT)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert keep_splits(path, CASES[::-1], BY_PATIENT) == drawn
+    assert keep_splits(path, dict(reversed(DATA.items())), BY_PATIENT) == drawn
     for cases, plan, what in (
-        (CASES[:-2], BY_PATIENT, "other cases"),
-        (CASES, SplitPlan(patient=r"^[^_]+", seed=1), "other seed"),
-        (CASES, SplitPlan(patient=r"^[^_]+", test_share=0.5, folds=2), "other test_share and folds"),
+        (dict(list(DATA.items())[:-2]), BY_PATIENT, r"other cases \(P09_visit1, P09_visit2\)"),
+        (DATA | {"P03_visit1": "a corrected mask"}, BY_PATIENT, r"other cases \(P03_visit1\)"),
+        (DATA, SplitPlan(patient=r"^[^_]+", seed=1), "other seed,"),
+        (DATA, SplitPlan(patient=r"^[^_]+", test_share=0.5, folds=2), "other test_share and folds"),
     ):
         with pytest.raises(InputError, match=what):
             keep_splits(path, cases, plan)

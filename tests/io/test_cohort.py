@@ -77,8 +77,40 @@ def test_each_folder_needs_exactly_one_mask(folders: Path, count: int) -> None:
         save(folders / "a" / "tumour.nii.gz", mask(1))
     else:
         (folders / "a" / "scan_mask.nii.gz").unlink()
-    with pytest.raises(InputError, match=rf"a holds {count} masks\. Give each case one"):
+    with pytest.raises(InputError, match=rf"a holds {count} masks.*\. Give each case one"):
         find_cases(folders)
+
+
+def test_what_is_no_truth_is_not_taken_for_it(folders: Path) -> None:
+    """Phases of a case named after its tumour, maps of an earlier prediction, hidden folders, capitals."""
+    (folders / ".cache").mkdir()
+    phases(folders / "tumor_01", "tumor_01", 3)
+    save(folders / "tumor_01" / "tumor_01_frloss-negative.nii.gz", mask(3))
+    save(folders / "tumor_01" / "Truth_MASK.nii.gz", mask(1))
+    found = find_cases(folders)
+    assert [(case.name, case.mask.name) for case in found][-1] == ("tumor_01", "Truth_MASK.nii.gz") and len(found) == 3
+
+
+def test_a_fingerprint_follows_mask_and_phases(folders: Path) -> None:
+    case = find_cases(folders)[0]
+    first = case.fingerprint()
+    assert case.fingerprint() == first
+    save(case.mask, mask(6))
+    second = case.fingerprint()
+    phases(folders / "a", "scan", 9)
+    assert len({first, second, case.fingerprint()}) == 3
+
+
+def test_headers_alone_tell_a_wrong_grid_and_a_missing_phase(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort, "read_case", None)
+    one, other = find_cases(folders)
+    one.check()
+    save(one.mask, np.zeros((8, 7, 5), np.uint8))
+    with pytest.raises(InputError, match="not on the grid of a:"):
+        one.check()
+    (other.images / "scan_0000.nii.gz").unlink()
+    with pytest.raises(InputError, match="Phase 0000 of scan is missing"):
+        other.check()
 
 
 def test_no_cases(tmp_path: Path) -> None:

@@ -140,9 +140,7 @@ def test_says_that_mamba_came_without_its_kernel(kernel: StandIn, monkeypatch: p
     assert cuda.available() == "mamba-ssm is installed, but without its compiled kernel: reinstall it with MAMBA_KEEP_CUDA_BUILD=TRUE"
 
 
-def test_says_that_the_kernel_was_built_for_another_torch(
-    kernel: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_says_that_the_kernel_was_built_for_another_torch(kernel: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delitem(sys.modules, "selective_scan_cuda")
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "selective_scan_cuda.py").write_text("raise ImportError('undefined symbol: _ZN3c104cuda9SetDeviceEi')\n")

@@ -74,6 +74,32 @@ def test_the_arms_of_a_trial_see_the_same_batches() -> None:
         assert all(torch.equal(one, other) for one, other in zip(without, with_it, strict=True))
 
 
+def test_training_without_phantoms_is_not_refused_for_its_phantoms(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to train on"):
+        run(train_from_scratch(PAPER, TrainConfig(phantoms=0, seed=EXAM_SEEDS.start + 3 - 1000), tmp_path / "run"))
+
+
+def test_a_run_goes_on_with_the_same_data_only(tmp_path: Path, tiny_case: Case) -> None:
+    truth = np.zeros(tiny_case.shape, np.uint8)
+    truth[3:7, 4:9, 5:12] = 1
+
+    class InMemory(LabelledCase):
+        def read(self) -> tuple[Case, np.ndarray]:
+            return tiny_case, truth
+
+        def fingerprint(self) -> str:
+            return digest
+
+    config = TrainConfig(steps=1, batch=1, patch=16, phantoms=0)
+    for digest in ("one", "one", "another"):
+        job = train_weights(PAPER, config, tmp_path / "run", [InMemory("a", tmp_path, tmp_path)])
+        if digest == "another":
+            with pytest.raises(InputError, match="other settings or data"):
+                run(job)
+        else:
+            run(job)
+
+
 def test_cases_are_prepared_once_and_mapped_from_disk(tmp_path: Path, tiny_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = np.zeros(tiny_case.shape, np.uint8)
     truth[3:7, 4:9, 5:12] = 1
@@ -83,6 +109,9 @@ def test_cases_are_prepared_once_and_mapped_from_disk(tmp_path: Path, tiny_case:
         def read(self) -> tuple[Case, np.ndarray]:
             reads.append(self.name)
             return tiny_case, truth
+
+        def fingerprint(self) -> str:
+            return self.name
 
     def watched(volumes: Any, config: TrainConfig, step: int) -> Any:
         seen.append(volumes)
@@ -95,8 +124,9 @@ def test_cases_are_prepared_once_and_mapped_from_disk(tmp_path: Path, tiny_case:
         run(train_weights(PAPER, config, tmp_path / f"run{number}", cases, prepared=tmp_path / "prepared"))
     assert reads == ["a", "b"]
     expected = make_volume(tiny_case, truth, PAPER)
+    assert all(isinstance(place, Path) for volumes in seen for place in volumes)  # no file is open between two batches
     for volumes in seen:
-        for volume in volumes:
+        for volume in map(from_scratch._mapped, volumes):
             assert isinstance(volume.channels, np.memmap) and isinstance(volume.labels, np.memmap)
             np.testing.assert_array_equal(volume.channels, expected.channels)
             np.testing.assert_array_equal(volume.labels, expected.labels)

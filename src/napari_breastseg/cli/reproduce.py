@@ -29,7 +29,7 @@ def reproduce_table(
 
 
 def _short(report: dict[str, Any]) -> Table:
-    """Draw the means alone, ours before the paper's, narrow enough for a terminal."""
+    """Draw the means alone, ours before the paper's as far as it is known, narrow enough for a terminal."""
     from napari_breastseg.evaluation.tables import HEADINGS
 
     table = Table("row", "parameters, M", *HEADINGS.values(), title="ours / the paper's", box=None)
@@ -42,4 +42,4 @@ def _short(report: dict[str, Any]) -> Table:
 
 
 def _pair(ours: float | None, theirs: float | None, digits: int) -> str:
-    return " / ".join("-" if value is None else f"{value:.{digits}f}" for value in (ours, theirs))
+    return " / ".join(f"{value:.{digits}f}" for value in (ours, theirs) if value is not None) or "-"

@@ -20,6 +20,7 @@ from napari_breastseg.evaluation.published import Row, table_rows
 from napari_breastseg.evaluation.splits import Split, SplitPlan, keep_splits, patient_of
 from napari_breastseg.evaluation.tables import markdown
 from napari_breastseg.inference import predict
+from napari_breastseg.inference.devices import pick_device
 from napari_breastseg.io import write_mask
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.cohort import LabelledCase
@@ -37,6 +38,7 @@ METRICS = {
     "volumetric_similarity": metrics.volumetric_similarity,
 }
 """The paper's metrics, on the case's own grid."""
+SPLIT = "split.json"
 T = TypeVar("T")
 
 
@@ -96,9 +98,16 @@ def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, 
     Raises
     ------
     InputError
-        If there are too few patients, or `out` holds the same table of other cases or with other settings.
+        If there are too few patients, a case cannot be read, or `out` holds the same table of other data or with other settings.
+    ComputeError
+        If the device is missing.
     """
-    splits = keep_splits(out / "split.json", [case.name for case in cases], settings.split)
+    pick_device(device)
+    if not (out / SPLIT).is_file():  # later the fingerprints say that the cases are the same
+        for number, case in enumerate(cases):
+            yield Progress(number, len(cases), f"Checking {case.name}")
+            case.check()
+    splits = keep_splits(out / SPLIT, {case.name: case.fingerprint() for case in cases}, settings.split)
     folder = out / f"table-{settings.table}"
     _claim(folder, settings)
     rows = table_rows(settings.table, settings.patch)
@@ -168,12 +177,12 @@ def _write_report(
 
 
 def _summary(row: Row, sizes: Mapping[str, int], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean of each metric over the patients, each patient's mean over cases and seeds, with the 95 % interval over the patients."""
+    """Mean of each metric over the patients, each patient's mean over cases and seeds; from two patients on with its 95 % interval."""
     patients = sorted({result["patient"] for result in results})
     figures = {}
     for metric in METRICS if patients else ():
         each = [_mean([result[metric] for result in results if result["patient"] == patient]) for patient in patients]
-        figures[metric] = {"mean": _mean(each), "ci95": list(metrics.bootstrap_interval(each))}
+        figures[metric] = {"mean": _mean(each), "ci95": list(metrics.bootstrap_interval(each)) if len(each) > 1 else None}
     return {
         "key": row.key,
         "label": row.label,

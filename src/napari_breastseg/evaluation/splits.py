@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,24 +83,34 @@ def draw_splits(cases: Sequence[str], plan: SplitPlan) -> list[Split]:
     return [Split([c for c in of if of[c] not in part], [c for c in of if of[c] in part]) for part in tested]
 
 
-def keep_splits(path: Path, cases: Sequence[str], plan: SplitPlan) -> list[Split]:
+def keep_splits(path: Path, cases: Mapping[str, str], plan: SplitPlan) -> list[Split]:
     """Draw the splits and write them to `path`, or read them from there if they were drawn before.
+
+    Parameters
+    ----------
+    path : Path
+    cases : mapping of str to str
+        Name to a fingerprint of the data: what is kept beside the split holds for these data alone.
+    plan : SplitPlan
 
     Raises
     ------
     InputError
-        If those in `path` are of other cases, or were drawn by another plan; or if there are too few patients.
+        If those in `path` are of other or changed cases, or were drawn by another plan; or if there are too few patients.
     """
-    asked = {"cases": sorted(cases), **asdict(plan)}
+    asked = {"cases": dict(sorted(cases.items())), **asdict(plan)}
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         other = [key for key, value in asked.items() if kept.get(key) != value]
         if other:
+            names = sorted({name for name, _ in set(kept["cases"].items()) ^ set(cases.items())})
+            which = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
             raise InputError(
-                f"The split in {path} was drawn for other {' and '.join(other)}, and a split is never drawn again. Choose another --out."
+                f"The split in {path} was drawn for other {' and '.join(other)}{which}, and a split is never drawn again. "
+                "Choose another --out."
             )
         return [Split(**split) for split in kept["splits"]]
-    splits = draw_splits(cases, plan)
+    splits = draw_splits(list(cases), plan)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps({**asked, "splits": [asdict(split) for split in splits]}, indent=1).encode())
     return splits

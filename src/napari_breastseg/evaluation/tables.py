@@ -18,22 +18,30 @@ def table_cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return the headings and the rows of a report of :func:`~napari_breastseg.evaluation.reproduce.reproduce`."""
     table = report["settings"]["table"]
     headings = ["Variant" if table == 2 else "Network", *MARKS[table], "Parameters, M", "paper", "GFLOPs, paper"]
-    for name in HEADINGS.values():
-        headings += [name, "paper"]
-    return headings, [_cells(row, table) for row in report["rows"]]
+    known = {metric for row in report["rows"] for metric in row["published"]}
+    for metric, name in HEADINGS.items():
+        headings += [name, "paper"] if metric in known else [name]
+    return headings, [_cells(row, table, known) for row in report["rows"]]
 
 
-def _cells(row: dict[str, Any], table: int) -> list[str]:
+def _cells(row: dict[str, Any], table: int, known: set[str]) -> list[str]:
     marks = [mark in row["terms"] or (mark == "FRLoss" and bool(row["terms"])) for mark in MARKS[table]]
     published = row["published"]
     parameters = row["missing"] or f"{row['parameters'] / 1e6:.2f}"
     cells = [row["label"], *("yes" if mark else "no" for mark in marks), parameters]
     cells += [_number(published.get("parameters_millions"), 2), _number(published.get("gflops"), 2)]
     for metric in HEADINGS:
-        ours = row["metrics"].get(metric)
-        low, high = ours["ci95"] if ours else (0.0, 0.0)
-        cells += [f"{ours['mean']:.3f} ({low:.3f} to {high:.3f})" if ours else "", _number(published.get(metric), 3)]
+        cells.append(_figure(row["metrics"].get(metric)))
+        if metric in known:
+            cells.append(_number(published.get(metric), 3))
     return cells
+
+
+def _figure(ours: dict[str, Any] | None) -> str:
+    if ours is None:
+        return ""
+    interval = f" ({ours['ci95'][0]:.3f} to {ours['ci95'][1]:.3f})" if ours["ci95"] else ""
+    return f"{ours['mean']:.3f}{interval}"
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -57,7 +65,9 @@ def notes(report: dict[str, Any]) -> list[str]:
         f"Ours: mean over {most} patients tested on (95 % bootstrap interval over the patients); split by patient with {how}, seed "
         f"{split['seed']}; {settings['seeds']} training(s) of each row with {settings['steps']} steps of {settings['batch']} patches of "
         f"{settings['patch']} voxels, learning rate {settings['learning_rate']:g}. The paper: {PAPER_SETTINGS}, on other data and splits.",
-        f"{UNKNOWN}: the paper's value is not in this package's table file (evaluation/published.py). VS: volumetric similarity.",
+        "Ours are measured on each case's own grid, within the breasts, without parts smaller than 0.015 mL, as predict writes masks.",
+        f"{UNKNOWN}, or no column: the paper's value is not in this package's table file (evaluation/published.py). VS: volumetric "
+        "similarity.",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import numpy.typing as npt
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask
+from napari_breastseg.io.masks import read_mask_on
+from napari_breastseg.io.nifti import is_phase, read_geometry
+from napari_breastseg.io.nifti_file import is_nifti_name
 
-MASKS = ("*mask*.nii*", "*tumour*.nii*", "*tumor*.nii*", "*seg*.nii*")
-"""Names by which the truth is found beside the phases of a case."""
+MASKS = ("mask", "tumour", "tumor", "seg")
+"""What the name of the truth beside the phases of a case contains, in small letters or in capitals."""
 IMAGES, EXPERT = "images", Path("segmentations") / "expert"
 """Where MAMA-MIA keeps the phases (a folder per patient) and the experts' masks (a file per patient)."""
 
@@ -45,6 +49,23 @@ class LabelledCase:
         case = read_case(self.images)
         return case, read_mask(self.mask, case)
 
+    def check(self) -> None:
+        """Refuse what :meth:`read` would refuse, without reading the voxels of the phases.
+
+        Raises
+        ------
+        InputError
+            If phases are missing or lie on different grids, or the mask cannot be read or lies on another grid.
+        """
+        read_mask_on(self.mask, read_geometry(self.images), self.name)
+
+    def fingerprint(self) -> str:
+        """Digest that changes with the mask and with the names and sizes of the phases, which are too large to be read for it."""
+        digest = hashlib.sha256(self.mask.read_bytes())
+        for file in sorted(path for path in self.images.iterdir() if is_phase(path)):
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
 
 def find_cases(folder: Path) -> list[LabelledCase]:
     """Find every case below `folder`, in the order of the names; no image is read.
@@ -61,16 +82,20 @@ def find_cases(folder: Path) -> list[LabelledCase]:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. Give a folder with one folder per case.")
     mama_mia = (folder / IMAGES).is_dir() and (folder / EXPERT.parts[0]).is_dir()
-    places = sorted(path for path in (folder / IMAGES if mama_mia else folder).iterdir() if path.is_dir())
+    inside = folder / IMAGES if mama_mia else folder
+    places = sorted(path for path in inside.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not places:
         raise InputError(f"{folder} holds no folders of cases. Give a folder with one folder per case.")
     return [LabelledCase(place.name, place, _expert_mask(folder, place) if mama_mia else _mask_beside(place)) for place in places]
 
 
 def _mask_beside(place: Path) -> Path:
-    masks = sorted({mask for pattern in MASKS for mask in place.glob(pattern)})
+    files = sorted(path for path in place.iterdir() if is_nifti_name(path) and not is_phase(path))
+    names = {path: path.name.lower() for path in files if "_frloss-" not in path.name}  # `predict --maps` writes beside its mask
+    masks = [path for path, name in names.items() if any(word in name for word in MASKS)]
     if len(masks) != 1:
-        raise InputError(f"{place} holds {len(masks)} masks. Give each case one file named like one of: {', '.join(MASKS)}.")
+        found = f"holds {len(masks)} masks" + (f" ({', '.join(path.name for path in masks)})" if masks else "")
+        raise InputError(f"{place} {found}. Give each case one NIfTI file with {' or '.join(MASKS)} in its name, beside the phases.")
     return masks[0]
 
 

@@ -33,14 +33,19 @@ def read_mask(path: Path, case: Case) -> npt.NDArray[np.uint8]:
     InputError
         If the file cannot be read, has several volumes, lies on another grid, or holds more than two values.
     """
+    return read_mask_on(path, case.geometry, case.name)
+
+
+def read_mask_on(path: Path, geometry: Geometry, name: str) -> npt.NDArray[np.uint8]:
+    """Read a tumour mask that lies on the grid `geometry` of the case `name`, as :func:`read_mask` does."""
     path = Path(path).expanduser()
     file = open_nifti(path)
     if file.volumes > 1:
         raise InputError(f"{path} holds {file.volumes} volumes. Give a mask of one volume.")
-    if not same_grid(file.geometry, case.geometry):
-        ours, theirs = canonical_shape(file.geometry), canonical_shape(case.geometry)
+    if not same_grid(file.geometry, geometry):
+        ours, theirs = canonical_shape(file.geometry), canonical_shape(geometry)
         differ = f"{ours} and {theirs} voxels (z, y, x)" if ours != theirs else "position or voxel size differ"
-        raise InputError(f"{path} is not on the grid of {case.name}: {differ}. Resample the mask to the image.")
+        raise InputError(f"{path} is not on the grid of {name}: {differ}. Resample the mask to the image.")
     volume = file.volume()
     values = np.unique(volume)
     if len(values) > 2 or not np.isfinite(values).all() or (values < 0).any() or (len(values) == 2 and values[0] != 0):

@@ -31,6 +31,31 @@ def is_nifti(path: Path) -> bool:
     return is_nifti_name(path)
 
 
+def is_phase(path: Path) -> bool:
+    """Tell whether a file is named as a phase is."""
+    return is_nifti_name(path) and _PHASE.fullmatch(stem(path)) is not None
+
+
+def read_geometry(path: Path) -> Geometry:
+    """Read from the headers alone where the voxels of a case lie, which :func:`read_nifti` would read from `path`.
+
+    Raises
+    ------
+    InputError
+        If phases are missing, cannot be opened, or lie on different grids.
+    """
+    return _open(path)[1][0].geometry
+
+
+def _open(path: Path) -> tuple[str, list[NiftiFile]]:
+    """Return the case's name and its opened files, whose headers agree."""
+    name, paths = _series(path) if path.is_dir() else (_case_name(path), [path])
+    files = [open_nifti(file) for file in paths]
+    if len(files) > 1:
+        _check_phases_agree(files)
+    return name, files
+
+
 def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
     """Read a 3-D or 4-D NIfTI file, or a folder with one file per phase (``<case>_0000.nii.gz``, ``<case>_0001.nii.gz``, ...).
 
@@ -49,20 +74,17 @@ def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
         If phases are missing, empty, of different grids, or hold voxels that are no numbers; if the folder holds several cases; if the
         times do not fit; and whatever :func:`napari_breastseg.io.nifti_file.open_nifti` refuses.
     """
-    name, paths = _series(path) if path.is_dir() else (_case_name(path), [path])
-    files = [open_nifti(file) for file in paths]
-    if len(files) > 1:
-        _check_phases_agree(files)
+    name, files = _open(path)
     images = _load(files)
     if times is None:
-        times = times_beside(paths[0].parent, name) if len(images) > 1 else ()
+        times = times_beside(files[0].path.parent, name) if len(images) > 1 else ()
     return Case(
         name=name,
         images=images,
         geometry=files[0].geometry,
         times=tuple(float(t) for t in times),
         modality="dce-mri" if len(images) > 1 else "mri",
-        metadata=MappingProxyType({"files": tuple(file.name for file in paths), "orientation_stated": files[0].stated_orientation}),
+        metadata=MappingProxyType({"files": tuple(file.path.name for file in files), "orientation_stated": files[0].stated_orientation}),
     )
 
 
@@ -89,7 +111,7 @@ def write_nifti(array_zyx: npt.NDArray[Any], geometry: Geometry, path: Path, dty
         raise InputError(f"{path} is no name for a NIfTI file. End it in .nii.gz or .nii.")
     if array_zyx.shape != canonical_shape(geometry):
         ours, theirs = array_zyx.shape, canonical_shape(geometry)
-        raise InputError(f"The mask has the shape {ours}, its case {theirs} (z, y, x). Export it with its own case.")
+        raise InputError(f"The array for {path.name} has the shape {ours}, its case {theirs} (z, y, x). Write it with its own case.")
     image = nib.Nifti1Image(np.ascontiguousarray(from_canonical(array_zyx, geometry), dtype=dtype), geometry.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(geometry.affine, code="scanner")

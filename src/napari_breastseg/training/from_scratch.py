@@ -95,14 +95,14 @@ def train_weights(
     ------
     InputError
         If there is nothing to train on, the phantoms are those of the gate, `start` is of another method, or `out` holds a run with other
-        settings.
+        settings or other data.
     """
     if start is not None and start.preset.method != preset.method:
         raise InputError(
             f"{start.path.name} is a model of {start.preset.method}, not of {preset.method}. Start from one of the same method."
         )
     first = 1000 + config.seed
-    if first < EXAM_SEEDS.stop and first + config.phantoms > EXAM_SEEDS.start:
+    if max(first, EXAM_SEEDS.start) < min(first + config.phantoms, EXAM_SEEDS.stop):
         raise InputError("These phantoms include those on which the gate judges. Choose another seed or fewer phantoms.")
     total = config.phantoms + len(labelled)
     if total == 0:
@@ -110,11 +110,11 @@ def train_weights(
     settings = {
         "preset": preset.name,
         "start": start.sha if start else None,
-        "cases": [case.name for case in labelled],
+        "cases": {case.name: case.fingerprint() for case in labelled},
         **asdict(config),
     }
     _claim(out, settings)
-    volumes: list[Volume] = []
+    volumes: list[Volume | Path] = []
     for index in range(config.phantoms):
         yield Progress(index, total, "Making phantoms")
         volumes.append(phantom_volume(preset, first + index, config.phantom_shape, out / "phantoms"))
@@ -143,20 +143,25 @@ def train_weights(
     return (yield from fit(network, loss, fit_config, out / "state.safetensors"))
 
 
-def draw_batch(volumes: Sequence[Volume], config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
-    """Draw the batch of `step`: images (batch, channel, D, H, W) and labels (batch, D, H, W); the same step gives the same batch."""
+def draw_batch(volumes: Sequence[Volume | Path], config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
+    """Draw the batch of `step`: images (batch, channel, D, H, W) and labels (batch, D, H, W); the same step gives the same batch.
+
+    A volume may be given as the folder in which it was prepared.
+    """
     rng = np.random.default_rng((config.seed, step))
     images, labels = [], []
     for _ in range(config.batch):
         volume = volumes[int(rng.integers(len(volumes)))]
+        if isinstance(volume, Path):
+            volume = _mapped(volume)
         image, label = draw_patch(rng, volume, draw_centre(rng, volume, config.tumour_share), config.patch)
         images.append(torch.from_numpy(image))
         labels.append(torch.from_numpy(label))
     return torch.stack(images), torch.stack(labels)
 
 
-def _prepared(case: LabelledCase, preset: Preset, folder: Path) -> Volume:
-    """Return a case on the working grid: prepared once, then mapped from `folder`, so that a cohort need not fit in memory."""
+def _prepared(case: LabelledCase, preset: Preset, folder: Path) -> Path:
+    """Bring a case to the working grid, unless it was done before, and return its place in `folder`: a cohort need not fit in memory."""
     place = folder / case.name
     if not (place / "centres.npz").is_file():
         volume = make_volume(*case.read(), preset)
@@ -164,6 +169,11 @@ def _prepared(case: LabelledCase, preset: Preset, folder: Path) -> Volume:
         for name, array in (("channels", volume.channels), ("labels", volume.labels)):
             write_atomically(place / f"{name}.npy", _content(np.save, array))
         write_atomically(place / "centres.npz", _content(np.savez, **volume.centres))
+    return place
+
+
+def _mapped(place: Path) -> Volume:
+    """Map a prepared case from its files, which are open only as long as the volume is used: a cohort has more than a process may open."""
     with np.load(place / "centres.npz", allow_pickle=False) as centres:
         channels, labels = (np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("channels", "labels"))
         return Volume(channels, labels, dict(centres))
@@ -179,9 +189,10 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "settings.json"
     text = json.dumps(settings, indent=2)
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise InputError(f"{out} holds a training run with other settings. Choose another folder, or the same settings to resume it.")
-    path.write_text(text, encoding="utf-8")
+    if not path.is_file():
+        write_atomically(path, text.encode())
+    elif path.read_text(encoding="utf-8") != text:
+        raise InputError(f"{out} holds a training run with other settings or data. Choose another folder, or the same to resume it.")
 
 
 def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:
