@@ -7,10 +7,13 @@ import json
 import pytest
 import torch
 
-from napari_breastseg.evaluation.benchmarks.forward import OURS, PEER, benchmark_forward
+from napari_breastseg.evaluation.benchmarks import forward as module
+from napari_breastseg.evaluation.benchmarks.forward import OURS, PEER, benchmark_forward, computed_operations, forwards
 from napari_breastseg.evaluation.benchmarks.scan import benchmark_scan, loop_scan, scan_inputs
 from napari_breastseg.evaluation.benchmarks.timing import side_by_side
-from napari_breastseg.networks.selective_scan import chosen_backend, cross_scan
+from napari_breastseg.inference.engines import force_engine
+from napari_breastseg.networks.macs import hcma_unet_macs
+from napari_breastseg.networks.selective_scan import chosen_backend, cross_scan, force_backend
 from napari_breastseg.progress import run
 
 
@@ -37,6 +40,29 @@ def test_scan_rows_hold_their_own_ratios_and_no_back_end_stays_forced() -> None:
         assert row["both_times_faster"] == pytest.approx(rows["loop"]["both_s"] / row["both_s"])
         assert row["forward_times_the_floor"] == pytest.approx(row["forward_s"] / answer["floor_s"])
     assert chosen_backend(torch.device("cpu"), torch.float32) == "numba"
+
+
+def test_a_forced_back_end_and_engine_stay_forced() -> None:
+    force_backend("blocked")
+    force_engine("torch")
+    try:
+        run(benchmark_scan(length=16, states=7, channels=2, slices=1, repeats=1))
+        assert force_backend(None) == "blocked"
+        assert list(forwards(64)) == [f"{OURS}, torch", f"{PEER}, torch"]
+    finally:
+        force_backend(None)
+        force_engine(None)
+
+
+def test_memory_is_that_of_the_process_alone() -> None:
+    held = torch.ones(2**27)  # 512 MiB here are none there
+    used = module._peak_memory(f"{OURS}, torch", 16)
+    assert held.sum() > 0 and 50 < used < 900 < 512 + module._peak_rss()
+
+
+def test_fused_layers_are_counted_as_one() -> None:
+    computed, published = computed_operations(32) / 2, sum(hcma_unet_macs(size=32).values())
+    assert 0.8 < computed / published < 0.86
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -70,6 +72,50 @@ def test_a_network_that_cannot_be_compiled_is_left_to_torch(monkeypatch: pytest.
     assert reason == "OpenVINO could not compile the model (no such operator)"
 
 
+def test_a_broken_openvino_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino.frontend.pytorch.ts_decoder", None)
+    reason = engines.openvino_network(HCMAUNet().eval(), 1, "test of a broken installation")
+    assert isinstance(reason, str) and reason.startswith("OpenVINO could not compile the model (") and "ts_decoder" in reason
+
+    def nameless(name: str) -> str:
+        raise engines.PackageNotFoundError(name)
+
+    monkeypatch.setattr(engines, "version", nameless)
+    assert engines.openvino_state().startswith("ready (of unknown version)")
+    assert engines.first_line(RuntimeError("")) == "RuntimeError"
+
+
+def test_a_network_is_compiled_when_it_is_needed_and_the_last_two_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[int] = []
+    monkeypatch.setattr(engines, "_compiled", {})
+    monkeypatch.setattr(engines, "_checked", lambda *_: compiled.append(0) or "not compiled in this test")
+    runner = Runner(load_model("hcma-unet"), "cpu")
+    runner.features(torch.randn(2, 16, 16, 16).numpy())
+    assert not compiled  # features come from torch
+    assert runner.engine_name == "torch" and len(compiled) == 1
+    network = HCMAUNet().eval()
+    for key, total in (("a", 2), ("b", 3), ("a", 3), ("c", 4), ("a", 4), ("b", 5)):
+        engines.openvino_network(network, 1, key)
+        assert len(compiled) == total
+
+
+def test_threads_may_share_compiled_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "LARGE", 1)
+    network, x = HCMAUNet().eval(), torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        expected = network(x)
+
+    def work(_: int) -> torch.Tensor:
+        own = engines.openvino_network(network, 1, "test of threads")
+        assert isinstance(own, engines.OpenVINONetwork)
+        with torch.inference_mode():
+            return own(x)
+
+    with ThreadPoolExecutor(3) as pool:
+        for result in pool.map(work, range(9)):
+            torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_the_runner_goes_on_in_torch_when_openvino_fails() -> None:
     model = load_model("hcma-unet")
     runner, plain = Runner(model, "cpu"), Runner(model, "cpu")
@@ -87,9 +133,13 @@ def test_the_runner_goes_on_in_torch_when_openvino_fails() -> None:
     assert "the device is lost" in runner.steps[0]
 
 
-def test_an_engine_can_be_forced_and_an_unknown_one_is_refused() -> None:
+def test_an_engine_can_be_forced_and_an_unknown_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     engines.force_engine("torch")
     assert Runner(load_model("hcma-unet"), "cpu").engine_name == "torch"
+    engines.force_engine("openvino")
+    monkeypatch.setattr(engines, "TOLERANCE", -1.0)
+    with pytest.raises(ComputeError, match="asked for, but OpenVINO gave other numbers"):
+        engines.openvino_network(HCMAUNet().eval(), 1, "test of force")
     with pytest.raises(ComputeError, match="torch or openvino"):
         engines.force_engine("abacus")
 

@@ -115,3 +115,15 @@ def test_out_of_memory_on_a_gpu_falls_back_to_the_cpu(model: Model, monkeypatch:
     runner.probability(np.zeros((2, 4, 4, 4), np.float32))
     assert calls == ["meta", "cpu"]
     assert "CPU is used" in runner.steps[0]
+
+
+def test_out_of_memory_on_both_is_said_in_words(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner(model, "cpu")
+    runner.device = torch.device("meta")  # stands for a GPU
+
+    def full(channels: np.ndarray) -> np.ndarray:
+        raise torch.OutOfMemoryError("too large") if runner.device.type != "cpu" else RuntimeError("DefaultCPUAllocator: can't allocate")
+
+    monkeypatch.setattr(runner, "_run", full)
+    with pytest.raises(ComputeError, match="too little memory"):
+        runner.probability(np.zeros((2, 4, 4, 4), np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from monai.networks.nets import BasicUNet
 from scipy import ndimage
 
+from napari_breastseg.errors import InputError
 from napari_breastseg.losses.frloss import TERMS, FRLoss, dilate
 
 
@@ -93,6 +95,20 @@ def test_degenerate_batches_give_zero_or_finite_terms_and_gradients(case: str, f
     assert float(loss) == pytest.approx(5.0 if case == "zero features" else 0.0, abs=1e-5)
     if case != "no negatives":
         assert not features.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"terms": ("possitive",)}, "Choose from pos, boundary, neg"),
+        ({"terms": "boundary"}, "Choose from pos, boundary, neg"),
+        ({"pooling": "samples"}, "Choose batch or sample"),
+        ({"boundary_reach": -1}, "cannot be negative"),
+    ],
+)
+def test_settings_without_meaning_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        FRLoss(**settings)
 
 
 def test_fewer_negatives_than_n_are_all_chosen() -> None:

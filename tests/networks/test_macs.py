@@ -28,9 +28,21 @@ def test_parts_are_the_published_ones() -> None:
 
 
 def test_counting_transposed_convolutions_over_their_output_explains_the_paper() -> None:
-    """8 times as much at stride 2, as much at stride 1: 26.3 GMAC more, which with bias, norm and activation makes 63.2, twice 126.44."""
-    strided = sum(edge**3 * high * high * 8 for edge, high in ((16, 128), (32, 64), (64, 32)))
-    assert round(7 * strided / 1e9, 1) == 26.3
+    """26.3 GMAC more, which with bias, norm and activation makes 63.22, half of 126.44."""
+    size, more = 32, 0.0
+    network = HCMAUNet(patch=size)
+
+    def count(module: nn.ConvTranspose3d, given: tuple[torch.Tensor], made: torch.Tensor) -> None:
+        nonlocal more
+        more += module.weight.numel() * (made[0, 0].numel() - given[0][0, 0].numel())
+
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose3d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network.features(network.encode(torch.zeros(1, 1, size, size, size)), (size,) * 3)
+    assert round(more * (128 // size) ** 3 / 1e9, 1) == 26.3
+    assert 36.07 + 26.3 < 126.44 / 2 < 36.07 + 26.3 + 1
 
 
 @pytest.mark.parametrize("mixer", ["none", "vssb", "vssb+asc", "vssb+asa", "full", "mamba3d"])
@@ -45,12 +57,23 @@ def test_torchs_counter_agrees_module_by_module(mixer: Mixer) -> None:
             module(torch.zeros(1, *shape))
         return counter.get_total_flops() / 2
 
-    edge, expected_mix, expected_rest = size, 0.0, measured(network.stem, 1, size, size, size)
+    edge, expected_mix, expected_projections, expected_rest = size, 0.0, 0, measured(network.stem, 1, size, size, size)
     for stage, (channels, stride) in zip(network.encoder, ((32, 2), (64, 2), (128, 2), (256, 1)), strict=True):
         expected_rest += measured(stage.reduce, channels, edge, edge, edge)
         edge //= stride
         expected_mix += measured(stage.mix, channels, edge, edge, edge)
+        # torch cannot see into the scan's operator; each voxel goes once through each weight of its projections.
+        weights = [p.numel() for name, p in stage.mix.named_parameters() if name.endswith(("project_scan", "project_dt"))]
+        expected_projections += edge**3 * sum(weights)
         expected_rest += measured(stage.dense, channels, edge, edge, edge)
     mix = sum(value for name, value in count.items() if name.startswith(("view block, l", "view block, d", "slice", "fusion")))
     assert mix == expected_mix
+    assert count["view block, scan projections"] == expected_projections
     assert sum(count[name] for name in count if name.startswith(("stem", "residual", "dense"))) == expected_rest
+
+    with torch.no_grad():
+        encoded = network.encode(torch.zeros(1, 1, size, size, size))
+        counter = FlopCounterMode(display=False)
+        with counter:
+            network.features(encoded, (size,) * 3)
+    assert sum(count[name] for name in count if name.startswith(("decoder", "head"))) == counter.get_total_flops() / 2

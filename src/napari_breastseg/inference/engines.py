@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -24,7 +26,11 @@ LARGE = 2**21
 KEPT = 2
 """Compiled models kept in memory: the current one and the one before."""
 
+FAILURES = (RuntimeError, ImportError, OSError, AttributeError)
+"""What OpenVINO raises: an operator or a processor that it does not know, a broken installation, a version with other names inside."""
+
 _compiled: dict[str, list[Any] | str] = {}
+_lock = threading.Lock()
 _forced: str | None = None
 
 
@@ -48,7 +54,16 @@ def openvino_state() -> str:
     """Return whether OpenVINO can be used here, and why not."""
     if importlib.util.find_spec("openvino") is None:
         return 'not installed: pip install "napari-breastseg[all]" brings it'
-    return f"ready ({version('openvino')}), compared with torch when a model is loaded"
+    try:
+        found = version("openvino")
+    except PackageNotFoundError:  # under another name, as from conda
+        found = "of unknown version"
+    return f"ready ({found}), compared with torch when a model is loaded"
+
+
+def forced_engine() -> str | None:
+    """Return the engine that was asked for, if any."""
+    return _forced
 
 
 class OpenVINONetwork:
@@ -74,7 +89,8 @@ class _Request:
         arrays = [t.movedim(1, -1).contiguous().numpy() for t in tensors]
         output = self.request.infer(arrays, share_inputs=True, share_outputs=True)[0]
         if tensors[0].numel() >= LARGE:
-            self.request.get_compiled_model().release_memory()
+            with suppress(RuntimeError):  # another thread is using it; the next call gives it back
+                self.request.get_compiled_model().release_memory()
         return torch.from_numpy(output).movedim(-1, 1)
 
 
@@ -88,24 +104,38 @@ def openvino_network(network: SegmentationNetwork, channels: int, key: str) -> O
     channels : int
         Input channels.
     key : str
-        Name of the weights (their sha256): compiled parts are kept for the life of the process.
+        Name of the weights (their sha256): the compiled parts of the two that were used last are kept.
 
     Returns
     -------
     OpenVINONetwork or str
         The reason, if OpenVINO is missing, fails, or gives other numbers than torch.
+
+    Raises
+    ------
+    ComputeError
+        For such a reason, if OpenVINO was asked for.
     """
     if _forced == "torch":
         return "torch was asked for"
+    found = _openvino_network(network, channels, key)
+    if _forced == "openvino" and isinstance(found, str):
+        raise ComputeError(f"OpenVINO was asked for, but {found}. Leave --engine out to use torch.")
+    return found
+
+
+def _openvino_network(network: SegmentationNetwork, channels: int, key: str) -> OpenVINONetwork | str:
     if not openvino_state().startswith("ready"):
         return f"OpenVINO is {openvino_state()}"
     if not network.parts():
         return "this network has no parts for OpenVINO"
-    if key not in _compiled:
-        while len(_compiled) >= KEPT:
+    with _lock:
+        models = _compiled.pop(key, None)
+        if models is None:
+            models = _checked(network, torch.randn(1, channels, *(SAMPLE,) * 3, generator=torch.Generator().manual_seed(0)))
+        _compiled[key] = models  # the last in order is the one that was used last
+        while len(_compiled) > KEPT:
             del _compiled[next(iter(_compiled))]
-        _compiled[key] = _checked(network, torch.randn(1, channels, *(SAMPLE,) * 3, generator=torch.Generator().manual_seed(0)))
-    models = _compiled[key]
     return models if isinstance(models, str) else OpenVINONetwork(network, models)
 
 
@@ -125,10 +155,15 @@ def _checked(network: SegmentationNetwork, sample: Tensor) -> list[Any] | str:
             expected = network.assemble([watched(part) for part in network.parts()], sample).softmax(1)
             models = [compile_part(part, tensors) for part, tensors in zip(network.parts(), seen, strict=True)]
             got = OpenVINONetwork(network, models)(sample).softmax(1)
-    except RuntimeError as error:  # what OpenVINO raises for an operator or a processor that it does not know
-        return f"OpenVINO could not compile the model ({str(error).splitlines()[0][:120]})"
+    except FAILURES as error:
+        return f"OpenVINO could not compile the model ({first_line(error)})"
     difference = float((got - expected).abs().max())
     return models if difference < TOLERANCE else f"OpenVINO gave other numbers than torch (by {difference:.1g} in probability)"
+
+
+def first_line(error: Exception) -> str:
+    """Return the beginning of an error's message, or its kind if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
 def compile_part(part: nn.Module, examples: Sequence[Tensor], any_size: bool = True) -> Any:

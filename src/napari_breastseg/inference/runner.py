@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_breastseg.errors import ComputeError
 from napari_breastseg.inference.devices import pick_device
-from napari_breastseg.inference.engines import OpenVINONetwork, openvino_network
+from napari_breastseg.inference.engines import OpenVINONetwork, first_line, openvino_network
 from napari_breastseg.methods.model import Model
 
 T = TypeVar("T")
@@ -34,8 +34,6 @@ class Runner:
     ----------
     steps : list of str
         What had to be given up to run at all, for people; empty in the normal case.
-    engine : OpenVINONetwork or str
-        What runs the convolutions on a CPU, or why torch does.
     """
 
     def __init__(self, model: Model, device: str = "auto") -> None:
@@ -43,10 +41,16 @@ class Runner:
         self.steps: list[str] = []
         self.device = pick_device(device)
         self.network = model.network(self.device)
-        self.engine: OpenVINONetwork | str = "torch is the engine of this device"
+        self._engine: OpenVINONetwork | str | None = None
         if self.device.type == "mps" and not self._agrees_with_cpu():
             self._fall_back("The Apple GPU lacks an operator or gave other numbers than the CPU, so the CPU is used.")
-        self._choose_engine()
+
+    @property
+    def engine(self) -> OpenVINONetwork | str:
+        """What runs the convolutions on a CPU, or why torch does; compiled when it is first needed."""
+        if self._engine is None and self.device.type == "cpu":
+            self._engine = openvino_network(self.network, self.model.preset.channels, self.model.sha)
+        return self._engine or "torch is the engine of this device"
 
     @property
     def engine_name(self) -> str:
@@ -84,7 +88,7 @@ class Runner:
             if self.device.type == "cpu":
                 raise ComputeError("There is too little memory to run the model. Close other programs and try again.") from error
             self._fall_back(f"The {self.device.type} device ran out of memory, so the CPU is used.")
-            return work()
+            return self._within_memory(work)
 
     def _run(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
@@ -100,13 +104,9 @@ class Runner:
         try:
             return self.engine(x)
         except RuntimeError as error:
-            self.engine = f"OpenVINO failed ({str(error).splitlines()[0][:120]})"
-            self.steps.append(f"{self.engine}, so torch is used.")
+            self._engine = f"OpenVINO failed ({first_line(error)})"
+            self.steps.append(f"{self._engine}, so torch is used.")
             return self._logits(x)
-
-    def _choose_engine(self) -> None:
-        if self.device.type == "cpu":
-            self.engine = openvino_network(self.network, self.model.preset.channels, self.model.sha)
 
     def _features(self, channels: npt.NDArray[np.float32]) -> Tensor:
         x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
@@ -127,4 +127,3 @@ class Runner:
         self.steps.append(why)
         self.device = torch.device("cpu")
         self.network = self.model.network("cpu")
-        self._choose_engine()

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from napari_breastseg.case import BACKGROUND, TUMOUR
+from napari_breastseg.errors import InputError
 
 Term: TypeAlias = Literal["pos", "boundary", "neg"]
 TERMS: tuple[Term, ...] = ("pos", "boundary", "neg")
@@ -38,6 +39,11 @@ class FRLoss:
         Lambda.
     pooling : str
         "batch" as published; "sample" has a centre and N voxels of its own for each sample.
+
+    Raises
+    ------
+    InputError
+        If a term or the pooling is unknown, or a number is negative.
     """
 
     terms: Sequence[Term] = TERMS
@@ -46,6 +52,16 @@ class FRLoss:
     hardest: int = 250
     weight: float = 5.0
     pooling: Literal["batch", "sample"] = "batch"
+
+    def __post_init__(self) -> None:
+        """Refuse what would silently train with less than was asked for."""
+        unknown = sorted(set(self.terms) - set(TERMS))
+        if isinstance(self.terms, str) or unknown:
+            raise InputError(f"FRLoss has no terms {self.terms!r}. Choose from {', '.join(TERMS)}.")
+        if self.pooling not in ("batch", "sample"):
+            raise InputError(f"FRLoss cannot be pooled by {self.pooling!r}. Choose batch or sample.")
+        if min(self.boundary_reach, self.negative_reach, self.hardest, self.weight) < 0:
+            raise InputError("T1, T2, N and lambda of FRLoss cannot be negative.")
 
     def __call__(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted loss.

@@ -5,29 +5,32 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from napari_breastseg.errors import ComputeError
 from napari_breastseg.evaluation.benchmarks.timing import copy_bandwidth, machine, peak_flops, side_by_side
 from napari_breastseg.evaluation.peers import nnunet
-from napari_breastseg.inference.engines import compile_part, openvino_network, openvino_state
+from napari_breastseg.inference.engines import compile_part, forced_engine, openvino_network, openvino_state
 from napari_breastseg.networks.hcma_unet import HCMAUNet
-from napari_breastseg.networks.macs import hcma_unet_macs
+from napari_breastseg.networks.macs import SCAN, hcma_unet_macs
 from napari_breastseg.progress import Job, Progress
 
 Forward = Callable[[Tensor], object]
 OURS, PEER = "HCMA-UNet", "DynUNet (nnU-Net plan)"
 
 
-def forwards() -> dict[str, Callable[[], Forward]]:
-    """Return what builds each network for each engine, by name, without building it."""
+def forwards(size: int) -> dict[str, Callable[[], Forward]]:
+    """Return what builds each network for each engine, by name, without building it; the patch has the edge `size`."""
     ways: dict[str, Callable[[], Forward]] = {f"{OURS}, torch": lambda: HCMAUNet().eval(), f"{PEER}, torch": lambda: nnunet().eval()}
-    if openvino_state().startswith("ready"):
-        ways |= {f"{OURS}, OpenVINO": _ours, f"{PEER}, OpenVINO": _peer}
+    if openvino_state().startswith("ready") and forced_engine() != "torch":
+        ways |= {f"{OURS}, OpenVINO": _ours, f"{PEER}, OpenVINO": partial(_peer, size)}
     return ways
 
 
@@ -38,9 +41,11 @@ def _ours() -> Forward:
     return compiled
 
 
-def _peer() -> Forward:
+def _peer(size: int) -> Forward:
+    """Compile the peer for this size alone, as who uses it in OpenVINO would; ours is compiled for any size, as it is used."""
     peer = nnunet().eval()
-    request = compile_part(nn.Sequential(peer.body, peer.head), [torch.zeros(1, 1, 64, 64, 64)]).create_infer_request()
+    patch = torch.zeros(1, 1, size, size, size)
+    request = compile_part(nn.Sequential(peer.body, peer.head), [patch], any_size=False).create_infer_request()
     return lambda x: request.infer([x.movedim(1, -1).contiguous().numpy()], share_inputs=True, share_outputs=True)[0]
 
 
@@ -59,15 +64,16 @@ def benchmark_forward(size: int = 128, repeats: int = 3) -> Job[dict[str, Any]]:
     dict
         JSON-ready: seconds, ratios to the peer, peak memory in MiB, and the floor.
     """
-    names = list(forwards())
+    names = list(forwards(size))
     memory = {}
     for done, name in enumerate(names):
         yield Progress(done, len(names), f"Memory of {name}")
         memory[name] = _peak_memory(name, size)
     torch.manual_seed(0)
     x = torch.randn(1, 1, size, size, size)
-    seconds = yield from side_by_side({name: _task(build(), x) for name, build in forwards().items()}, repeats)
-    arithmetic = 2 * sum(hcma_unet_macs(size=size).values()) / peak_flops()
+    seconds = yield from side_by_side({name: _task(build(), x) for name, build in forwards(size).items()}, repeats)
+    peak = peak_flops()
+    arithmetic = computed_operations(size) / peak
     rows = [
         {
             "network": name,
@@ -79,8 +85,16 @@ def benchmark_forward(size: int = 128, repeats: int = 3) -> Job[dict[str, Any]]:
         }
         for name in names
     ]
-    floor = {"seconds": arithmetic, "peak_gflops": peak_flops() / 1e9, "copy_gb_per_s": copy_bandwidth() / 1e9}
+    floor = {"seconds": arithmetic, "peak_gflops": peak / 1e9, "copy_gb_per_s": copy_bandwidth() / 1e9}
     return {"machine": machine(), "size": size, "repeats": repeats, "floor": floor, "rows": rows}
+
+
+def computed_operations(size: int) -> float:
+    """Floating-point operations of one patch as HCMA-UNet computes them, fused layers as one; the scan at 9 for a state and step."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:  # the fused attention of CPUs would escape the counter
+        HCMAUNet().eval().requires_grad_(False)(torch.zeros(1, 1, size, size, size))
+    return float(counter.get_total_flops() + 2 * hcma_unet_macs(size=size)[SCAN])
 
 
 def _task(forward: Forward, x: Tensor) -> Callable[[], object]:
@@ -92,7 +106,7 @@ def _task(forward: Forward, x: Tensor) -> Callable[[], object]:
 
 
 def _peak_memory(name: str, size: int) -> float:
-    """Peak resident memory, MiB, of a fresh process that builds the network and runs one patch twice."""
+    """Return the peak resident memory, MiB, of a fresh process that builds the network and runs one patch twice."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_measure_memory, args=(name, size, torch.get_num_threads(), there))
@@ -108,16 +122,19 @@ def _peak_memory(name: str, size: int) -> float:
 
 def _measure_memory(name: str, size: int, threads: int, answer: Connection) -> None:
     torch.set_num_threads(threads)
-    task = _task(forwards()[name](), torch.randn(1, 1, size, size, size))
+    task = _task(forwards(size)[name](), torch.randn(1, 1, size, size, size))
     task()
     task()
     answer.send(_peak_rss())
 
 
 def _peak_rss() -> float:
+    """Return the largest resident memory of this process, MiB; not a number where the system does not say."""
+    if sys.platform == "linux":  # what getrusage says there begins with the parent's
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next(float(line.split()[1]) / 2**10 for line in file if line.startswith("VmHWM"))
     if sys.platform == "win32":
         return float("nan")
     import resource
 
-    # kilobytes on Linux, bytes on macOS
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes, or kilobytes

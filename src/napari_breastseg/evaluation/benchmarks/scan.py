@@ -23,7 +23,7 @@ OPERATIONS = 20
 def loop_scan(
     u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: tuple[int, int, int], axis: int = 0
 ) -> Tensor:
-    """The same function as :func:`cross_scan`, in the steps of Mamba's and VMamba's plain-torch references.
+    """Compute :func:`cross_scan`, of the same arguments and result, in the steps of Mamba's and VMamba's plain-torch references.
 
     The routes are copied out as (batch, route x channel, time); decay, drive and the output vectors of every channel are laid out for all
     steps as (batch, channel, time, state) and (batch, channel, state, time); a Python loop takes one step after another.
@@ -47,7 +47,7 @@ def loop_scan(
 
 
 def scan_inputs(voxels: int, channels: int, states: int, rank: int = 1) -> list[Tensor]:
-    """Return random tokens and weights as :func:`cross_scan` takes them, one sample, four routes."""
+    """Return random tokens (1, voxels, channels) and the weights of four routes, in the order and shapes of :func:`cross_scan`."""
     g = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -106,11 +106,11 @@ def _task(scan: Scan, force: str | None, inputs: list[Tensor], size: tuple[int, 
     u, project, project_dt, a, skip, bias = leaves = [t.clone().requires_grad_(gradients) for t in inputs]
 
     def task() -> object:
-        force_backend(force)
+        before = force_backend(force)
         try:
             y = scan(u, project, project_dt, a, skip, bias, size)
             return torch.autograd.grad(y.sum(), leaves) if gradients else y
         finally:
-            force_backend(None)
+            force_backend(before)
 
     return task

@@ -49,8 +49,8 @@ def _triton_state() -> str:
     return "ready (float32 on the GPU)" if fits else f"not available: triton {found} is too old, 3.3 or newer is needed"
 
 
-def force_backend(name: str | None) -> None:
-    """Use back end `name` wherever it can run from now on; None chooses again by itself.
+def force_backend(name: str | None) -> str | None:
+    """Use back end `name` wherever it can run from now on, None to choose again by itself; return what was forced before.
 
     Raises
     ------
@@ -62,7 +62,8 @@ def force_backend(name: str | None) -> None:
     if name is not None and (name not in known or not known[name].startswith("ready")):
         ready = ", ".join(each for each, state in known.items() if state.startswith("ready"))
         raise ComputeError(f"The scan back end {name!r} cannot run here. Choose one of: {ready}.")
-    _forced = name
+    before, _forced = _forced, name
+    return before
 
 
 def chosen_backend(device: torch.device, dtype: torch.dtype) -> str:
