@@ -12,6 +12,8 @@ from scipy import ndimage
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.inference.hard_negatives import LINK, HardNegative, list_hard_negatives, tubular
 from napari_breastseg.phantom import TISSUES, Phantom, make_phantom
+from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.progress import run
 
 UNILATERAL, BILATERAL = (21, 23), (20, 22)
 """Seeds."""
@@ -20,6 +22,13 @@ UNILATERAL, BILATERAL = (21, 23), (20, 22)
 @cache
 def phantom(seed: int) -> Phantom:
     return make_phantom(seed, (80, 128, 128), phases=2, lesions=1)
+
+
+def listed(
+    case: Case, tumour: npt.NDArray[np.bool_], hardest: npt.NDArray[np.bool_], similarity: npt.NDArray[np.float32]
+) -> tuple[list[HardNegative], npt.NDArray[np.uint8]]:
+    region = breast_region(case.phase(min(1, case.phases - 1)), case.geometry.spacing)
+    return run(list_hard_negatives(case, tumour, hardest, similarity, region))
 
 
 def pieces(made: Phantom, where: npt.NDArray[np.bool_], wanted: int = 8) -> npt.NDArray[np.bool_]:
@@ -39,7 +48,7 @@ def pieces(made: Phantom, where: npt.NDArray[np.bool_], wanted: int = 8) -> npt.
 
 def causes(made: Phantom, where: npt.NDArray[np.bool_]) -> list[str]:
     """Causes of components of 8 voxels or more of constructed hardest voxels."""
-    rows, _ = list_hard_negatives(made.case, made.tumour == 1, pieces(made, where), np.zeros(made.case.shape, np.float32))
+    rows, _ = listed(made.case, made.tumour == 1, pieces(made, where), np.zeros(made.case.shape, np.float32))
     fewest = 8 * made.case.geometry.voxel_ml
     return [row.cause for row in rows if row.volume_ml >= fewest]
 
@@ -86,8 +95,8 @@ def test_the_largest_part_of_the_tumour_says_which_breast_is_the_other() -> None
     tumour = made.tumour == 1
     mirrored = ndimage.binary_erosion(tumour)[:, :, ::-1] & of(made, "fat", "gland")
     assert 0 < mirrored.sum() < tumour.sum()
-    rows, _ = list_hard_negatives(made.case, tumour | mirrored, pieces(made, of(made, "gland")), np.zeros(made.case.shape, np.float32))
-    alone, _ = list_hard_negatives(made.case, tumour, pieces(made, of(made, "gland")), np.zeros(made.case.shape, np.float32))
+    rows, _ = listed(made.case, tumour | mirrored, pieces(made, of(made, "gland")), np.zeros(made.case.shape, np.float32))
+    alone, _ = listed(made.case, tumour, pieces(made, of(made, "gland")), np.zeros(made.case.shape, np.float32))
     assert [row.cause for row in rows] == [row.cause for row in alone]
 
 
@@ -133,7 +142,7 @@ def edge_gap(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], spacing: tuple[
 
 def test_every_measure_of_a_row_is_that_of_its_voxels() -> None:
     case, tumour, hardest, similarity = small_case(3)
-    rows, numbers = list_hard_negatives(case, tumour, hardest, similarity)
+    rows, numbers = listed(case, tumour, hardest, similarity)
     assert [row.number for row in rows] == [1, 2, 3]
     assert [row.volume_ml for row in rows] == sorted((row.volume_ml for row in rows), reverse=True)
     assert np.array_equal(numbers > 0, hardest)
@@ -153,14 +162,14 @@ def test_voxels_that_lie_close_are_one_row() -> None:
     for gap, expected in ((LINK, 1), (LINK + 1, 2)):
         hardest = np.zeros(case.shape, bool)
         hardest[3, 3, 3] = hardest[3, 3, 3 + round(gap)] = True
-        assert len(list_hard_negatives(case, tumour, hardest, similarity)[0]) == expected
+        assert len(listed(case, tumour, hardest, similarity)[0]) == expected
 
 
 def test_one_phase_has_no_enhancement_and_no_hardest_voxels_are_no_rows() -> None:
     case, tumour, hardest, similarity = small_case(1)
-    rows, _ = list_hard_negatives(case, tumour, hardest, similarity)
+    rows, _ = listed(case, tumour, hardest, similarity)
     assert [row.enhancement for row in rows] == [None] * 3
-    rows, numbers = list_hard_negatives(case, tumour, np.zeros_like(hardest), similarity)
+    rows, numbers = listed(case, tumour, np.zeros_like(hardest), similarity)
     assert rows == [] and not numbers.any()
 
 
@@ -169,5 +178,5 @@ def test_a_row_is_ready_for_json() -> None:
     from dataclasses import asdict
 
     case, tumour, hardest, similarity = small_case(2)
-    row = list_hard_negatives(case, tumour, hardest, similarity)[0][0]
+    row = listed(case, tumour, hardest, similarity)[0][0]
     assert HardNegative(**{**json.loads(json.dumps(asdict(row))), "centre": row.centre}) == row

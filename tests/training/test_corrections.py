@@ -59,8 +59,8 @@ def test_windows_hold_every_correction_of_the_case_once_known(tmp_path: Path) ->
     files = (tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy")
     preset = get_preset("hcma-unet/practical")
     fresh, old = (load_windows(Correction("case", *files, rounds_ago=ago), preset) for ago in (0, 2))
-    grids, inside = plan_grids(phantom.case, preset)
-    assert inside[phantom.tumour[z] == 1].all()
+    grids, region = plan_grids(phantom.case, preset)
+    assert region.inside[phantom.tumour[z] == 1].all()
     assert 0 < len(fresh) <= sum(len(grid.windows) for grid in grids)
     for window in fresh:
         assert window.image.shape == (2, *window.learn.shape)

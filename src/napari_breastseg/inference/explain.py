@@ -25,6 +25,8 @@ from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.windows import blending_weight
 from napari_breastseg.losses.frloss import FRLoss, hardest_voxels, similarity
 from napari_breastseg.methods.model import Model
+from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.preprocess.intensity import first_post_contrast
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
 
@@ -104,23 +106,23 @@ def explain(
     if not tumour.any():
         raise InputError("There is no tumour to compare with. Predict first, or mark some tumour yourself.")
     yield Progress(0, 1, "Preparing the images")
-    plan, inside = plan_grids(case, model.preset, region)
+    plan, place = plan_grids(case, model.preset, region)
     owner = _owner([grid.box for grid in plan], case.shape)
-    healthy = (np.asarray(foreground) == BACKGROUND) & inside & (owner >= 0)
+    healthy = (np.asarray(foreground) == BACKGROUND) & place.inside & (owner >= 0)
     parts = [_Part(grid, tumour & (owner == index), healthy & (owner == index)) for index, grid in enumerate(plan)]
     runner = Runner(model, device)
     yield from _compare(parts, runner)
     shown = np.zeros(case.shape, np.float32)
     scores = np.full(case.shape, NONE, np.float32)
     for index, (part, hard) in enumerate(zip(parts, _choose(parts, settings.hardest), strict=True)):
-        place = slices(part.grid.box)
-        mine = owner[place] == index
-        shown[place][mine] = part.grid.to_case(part.similar)[mine]
-        scores[place][mine] = _enlarge(np.where(hard, part.similar, NONE), mine.shape)[mine]
-    shown = np.clip(shown * inside, -1, 1)
+        box = slices(part.grid.box)
+        mine = owner[box] == index
+        shown[box][mine] = part.grid.to_case(part.similar)[mine]
+        scores[box][mine] = _enlarge(np.where(hard, part.similar, NONE), mine.shape)[mine]
+    shown = np.clip(shown * place.inside, -1, 1)
     hardest = (scores != NONE) & healthy
-    yield Progress(1, 1, "Describing what looks like tumour")
-    rows, numbers = list_hard_negatives(case, tumour, hardest, scores)
+    anatomy = place if region == "breast" else breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
+    rows, numbers = yield from list_hard_negatives(case, tumour, hardest, scores, anatomy)
     step = np.array(model.preset.spacing) / case.geometry.spacing
     maps = {
         SIMILARITY: shown,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from napari_breastseg.case import Box, Case, Modality, slices
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.windows import plan_windows
 from napari_breastseg.methods.preset import Preset
-from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.preprocess.breast_region import BreastRegion, breast_region
 from napari_breastseg.preprocess.intensity import first_post_contrast
 from napari_breastseg.preprocess.resample import resample, working_shape
 
@@ -55,8 +55,8 @@ class Grid:
         return part
 
 
-def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[list[Grid], npt.NDArray[Any]]:
-    """Return a grid for each breast (or one for the whole field of view), and which (y, x) columns of the case belong to the region.
+def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[list[Grid], BreastRegion]:
+    """Return a grid for each box of the region (one per breast, or the whole field of view), and the region.
 
     Raises
     ------
@@ -65,18 +65,17 @@ def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[l
     """
     if _kind(case.modality) != _kind(preset.modality):
         raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
-    boxes: list[Box] = [((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))]
-    inside = np.ones(case.shape[1:], bool)
     if region == "breast":
         found = breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
-        boxes, inside = found.boxes, found.inside
+    else:
+        found = BreastRegion([((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))], np.ones(case.shape[1:], bool))
     inputs = preset.inputs(case)
     grids = []
-    for box in boxes:
+    for box in found.boxes:
         part = inputs[(slice(None), *slices(box))]
         channels = resample(part, working_shape(part.shape[1:], case.geometry.spacing, preset.spacing))
         grids.append(Grid(box, channels, plan_windows(channels.shape[1:], preset.patch)))
-    return grids, inside
+    return grids, found
 
 
 def _kind(modality: Modality) -> str:

@@ -13,8 +13,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_breastseg.case import Case
-from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.preprocess.breast_region import BreastRegion
 from napari_breastseg.preprocess.intensity import body_mask, first_post_contrast
+from napari_breastseg.progress import Job, Progress
 
 Cause = Literal["skin", "heart", "vessel-like", "contralateral", "other"]
 Mask = npt.NDArray[np.bool_]
@@ -24,6 +25,7 @@ Places = npt.NDArray[np.int64]
 
 LINK = 8.0
 """Hardest voxels within so many mm of each other belong to one component."""
+DESCRIBING = "Describing what looks like tumour"
 SKIN = 5.0
 """mm from the air in front of the body: skin of 1 to 3 mm, and a voxel on either side of it."""
 SCALES = (1.0, 1.8, 3.0)
@@ -67,7 +69,9 @@ class HardNegative:
     cause: Cause
 
 
-def list_hard_negatives(case: Case, tumour: Mask, hardest: Mask, similarity: Map) -> tuple[list[HardNegative], npt.NDArray[np.uint8]]:
+def list_hard_negatives(
+    case: Case, tumour: Mask, hardest: Mask, similarity: Map, region: BreastRegion
+) -> Job[tuple[list[HardNegative], npt.NDArray[np.uint8]]]:
     """Group the hardest voxels, describe each group, and number it in a map.
 
     Rows are ordered by volume: what misleads the model in most voxels stands first; the voxels are so alike that their similarity hardly
@@ -80,6 +84,8 @@ def list_hard_negatives(case: Case, tumour: Mask, hardest: Mask, similarity: Map
         Neither shares a voxel with the other; `tumour` is not empty.
     similarity : ndarray, shape (z, y, x)
         As the model said it, at the hardest voxels; elsewhere it is not read.
+    region : BreastRegion
+        Of the case.
 
     Returns
     -------
@@ -90,9 +96,12 @@ def list_hard_negatives(case: Case, tumour: Mask, hardest: Mask, similarity: Map
     numbers = np.zeros(case.shape, np.uint8)
     if not hardest.any():
         return [], numbers
-    surroundings = _Surroundings(case, tumour)
+    found = np.argwhere(hardest)
+    groups = _groups(found, case.geometry.spacing)
+    yield Progress(0, len(groups), DESCRIBING)
+    surroundings = _Surroundings(case, tumour, found, region)
     rows = []
-    for number, places in enumerate(_groups(np.argwhere(hardest), case.geometry.spacing), 1):
+    for number, places in enumerate(groups, 1):
         at = tuple(places.T)
         numbers[at] = min(number, 255)
         rows.append(
@@ -106,6 +115,7 @@ def list_hard_negatives(case: Case, tumour: Mask, hardest: Mask, similarity: Map
                 cause=surroundings.cause(places),
             )
         )
+        yield Progress(number, len(groups), DESCRIBING)
     return rows, numbers
 
 
@@ -126,28 +136,31 @@ def _centre(places: Places) -> tuple[int, int, int]:
 class _Surroundings:
     """What a case has around the hardest voxels: the air, the chest wall, the midline, the tumour and the contrast."""
 
-    def __init__(self, case: Case, tumour: Mask) -> None:
+    def __init__(self, case: Case, tumour: Mask, hardest: Places, region: BreastRegion) -> None:
         self._spacing = np.array(case.geometry.spacing)
         first = first_post_contrast(case)
         post = case.phase(first)
         self._post = post
         self._pre: Map | None = case.phase(0) if case.phases > 1 else None
         self._bright = post if self._pre is None else post - self._pre
-        region = breast_region(post, case.geometry.spacing)
         self._inside = region.inside
-        air = _air_in_front(post) & region.inside
+        near = _box_around(hardest, np.ceil(SKIN / self._spacing).astype(int) + 2, case.shape)
+        air = (_air_in_front(post) & region.inside)[near]
         air &= ~ndimage.binary_erosion(air, border_value=1)  # its surface: the nearest air lies there
-        self._air = self._tree(air) if air.any() else None
+        self._air = self._tree(air, near) if air.any() else None
         # The gap between the edges of two voxels is the distance from the one's centre to the nearest centre among the other's neighbours.
-        self._tumour = self._tree(ndimage.binary_dilation(tumour, np.ones((3, 3, 3))) & ~tumour)
+        close = _box_around(np.argwhere(tumour), np.ones(3, int), case.shape)
+        part = tumour[close]
+        self._tumour = self._tree(ndimage.binary_dilation(part, np.ones((3, 3, 3))) & ~part, close)
         # The boxes of two breasts reach over the midline by the same margin.
         self._middle = (region.boxes[0][2][1] + region.boxes[1][2][0]) / 2 if len(region.boxes) == 2 else None
-        labels, count = ndimage.label(tumour, np.ones((3, 3, 3)))
+        labels, count = ndimage.label(part, np.ones((3, 3, 3)))
         largest = 1 + int(np.bincount(labels.ravel(), minlength=count + 1)[1:].argmax())
-        self._tumour_x = float(np.flatnonzero((labels == largest).any(axis=(0, 1))).mean())
+        self._tumour_x = close[2].start + float(np.flatnonzero((labels == largest).any(axis=(0, 1))).mean())
 
-    def _tree(self, mask: Mask) -> cKDTree:
-        return cKDTree(np.argwhere(mask) * self._spacing)
+    def _tree(self, mask: Mask, box: tuple[slice, ...]) -> cKDTree:
+        """Return a tree of the voxels of a mask that was cut out by `box`, in mm."""
+        return cKDTree((np.argwhere(mask) + [part.start for part in box]) * self._spacing)
 
     def enhancement(self, places: Places) -> float | None:
         if self._pre is None:
@@ -230,6 +243,11 @@ def _air_in_front(post: Map) -> Mask:
     labels, _ = ndimage.label(~body_mask(post))
     front = np.unique(labels[:, 0])
     return np.isin(labels, front[front > 0])
+
+
+def _box_around(places: Places, margin: npt.NDArray[np.int64], shape: tuple[int, int, int]) -> tuple[slice, ...]:
+    low, high = np.maximum(places.min(0) - margin, 0), np.minimum(places.max(0) + margin + 1, shape)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
 
 
 def _mostly(flags: npt.NDArray[np.bool_]) -> bool:

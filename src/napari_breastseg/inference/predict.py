@@ -69,7 +69,7 @@ def predict(
     started = time.perf_counter()
     cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
     yield Progress(0, 1, "Preparing the images")
-    plan, inside = plan_grids(case, model.preset, region)
+    plan, place = plan_grids(case, model.preset, region)
     runner = Runner(model, device)
     coarse = np.zeros(case.shape, np.float32)
     fine = np.zeros(case.shape, np.float32)
@@ -85,8 +85,8 @@ def predict(
             done += 1
             yield Progress(done, total, "Refining", Preview("refined", box, grid.part(box)))
         _keep(fine, grid.box, grid.probability())
-    coarse *= inside
-    fine *= inside
+    coarse *= place.inside
+    fine *= place.inside
     details = {
         "device": runner.device.type,
         "engine": runner.engine_name,
