@@ -21,6 +21,12 @@ def test_an_unknown_map_is_wrong_usage(cli: Cli) -> None:
     assert cli("predict", "x", "--out", "y.nii", "--maps", "tic").code == 2
 
 
+def test_options_without_effect_are_wrong_usage(cli: Cli, tmp_path: Path) -> None:
+    assert cli("predict", "x", "--out", "y.nii", "--hardest", "7").code == 2
+    assert cli("train", "hcma-unet", "--out", tmp_path / "run", "--frloss-weight", "3").code == 2
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("quick")
 def test_maps_are_written_beside_the_mask_and_rows_are_listed(cli: Cli, phases: Path, weights: Path, tmp_path: Path) -> None:
     arguments = ("predict", phases, "--out", tmp_path / "mask.nii.gz", "--model", weights, "--maps", "frloss", "--hardest", "40")
@@ -67,10 +73,14 @@ def test_without_tumour_there_is_a_mask_but_no_map(
         return Prediction(model.sha, empty.astype(np.float32), empty, empty)
         yield
 
+    old, other = tmp_path / "m_frloss-negative.nii.gz", tmp_path / "another_m_frloss-negative.nii.gz"
+    old.touch()
+    other.touch()
     monkeypatch.setattr("napari_breastseg.inference.predict", nothing)
     said = cli("predict", phases, "--out", tmp_path / "m.nii.gz", "--model", weights, "--maps", "frloss", "--json")
     assert said.code == 0 and "no tumour in the mask" in said.err
     assert said.answer["maps"] == {} and (tmp_path / "m.nii.gz").exists()
+    assert not old.exists() and other.exists()
 
 
 @pytest.mark.usefixtures("quick")
@@ -84,5 +94,6 @@ def test_a_prediction_is_kept_when_its_maps_fail(
     monkeypatch.setattr("napari_breastseg.inference.explain", fail)
     said = cli("predict", phases, "--session", tmp_path / "s", "--out", tmp_path / "m.nii.gz", "--model", weights, "--maps", "frloss")
     assert said.code == 1 and "too little memory" in said.err
+    assert (tmp_path / "m.nii.gz").exists()
     with Session.open(tmp_path / "s") as session:
         assert len(session.predictions(session.cases[0])) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -118,9 +118,9 @@ def predict(
     times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
     session: Annotated[Path | None, typer.Option(help="Session to keep the case and its prediction in; made if there is none.")] = None,
     maps: Annotated[Maps | None, typer.Option(help="Also show why: write maps beside --out and keep them in --session.")] = None,
-    boundary_reach: Annotated[int, typer.Option(min=0, help="T1 of the maps: voxels around the tumour.")] = 10,
-    negative_reach: Annotated[int, typer.Option(min=0, help="T2 of the maps: voxels around the hardest healthy voxels.")] = 10,
-    hardest: Annotated[int, typer.Option(min=1, help="N of the maps: hardest healthy voxels.")] = 250,
+    boundary_reach: Annotated[int | None, typer.Option(min=0, help="T1 of the maps: voxels around the tumour; 10.")] = None,
+    negative_reach: Annotated[int | None, typer.Option(min=0, help="T2: voxels around the hardest healthy voxels; 10.")] = None,
+    hardest: Annotated[int | None, typer.Option(min=1, help="N of the maps: hardest healthy voxels; 250.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -128,12 +128,14 @@ def predict(
     if out is None and session is None:
         raise typer.BadParameter("Give --out, --session, or both.")
     seconds = _numbers(times)
-    reach = {"boundary_reach": boundary_reach, "negative_reach": negative_reach, "hardest": hardest}
+    asked = _given(boundary_reach=boundary_reach, negative_reach=negative_reach, hardest=hardest)
+    if asked and maps is None:
+        raise typer.BadParameter("--boundary-reach, --negative-reach and --hardest need --maps frloss.")
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.maps import hard_negatives_table
         from napari_breastseg.cli.work import predict_file
 
-        answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else reach)
+        answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked)
         words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}" + (f", mask in {out}" if out else "")
         listed = [hard_negatives_table(answer["hard_negatives"])] if answer.get("hard_negatives") else []
         speaker.answer(answer, words, *listed)
@@ -191,10 +193,10 @@ def train(
     patch: Annotated[int, typer.Option(min=16, help="Edge of the training patch in voxels.")] = 64,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     frloss: Annotated[Terms, typer.Option(help="Terms of FRLoss to add to cross-entropy and Dice: a row of Table III.")] = Terms.none,
-    frloss_weight: Annotated[float, typer.Option(min=0, help="Lambda of FRLoss.")] = 5.0,
-    boundary_reach: Annotated[int, typer.Option(min=0, help="T1 of FRLoss: voxels around the tumour.")] = 10,
-    negative_reach: Annotated[int, typer.Option(min=0, help="T2 of FRLoss: voxels around the hardest healthy voxels.")] = 10,
-    hardest: Annotated[int, typer.Option(min=1, help="N of FRLoss: hardest healthy voxels per batch.")] = 250,
+    frloss_weight: Annotated[float | None, typer.Option(min=0, help="Lambda of FRLoss; 5.")] = None,
+    boundary_reach: Annotated[int | None, typer.Option(min=0, help="T1 of FRLoss: voxels around the tumour; 10.")] = None,
+    negative_reach: Annotated[int | None, typer.Option(min=0, help="T2: voxels around the hardest healthy voxels; 10.")] = None,
+    hardest: Annotated[int | None, typer.Option(min=1, help="N of FRLoss: hardest healthy voxels per batch; 250.")] = None,
     start: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
@@ -203,17 +205,16 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a model on phantoms, on folders of cases, or on both."""
+    asked = _given(weight=frloss_weight, boundary_reach=boundary_reach, negative_reach=negative_reach, hardest=hardest)
+    if asked and frloss is Terms.none:
+        raise typer.BadParameter("--frloss-weight, --boundary-reach, --negative-reach and --hardest need --frloss.")
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.train import train_model
 
         settings = {
             "phantoms": phantoms, "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seed": seed,
         }  # fmt: skip
-        terms = {
-            "terms": frloss.value, "weight": frloss_weight, "boundary_reach": boundary_reach, "negative_reach": negative_reach,
-            "hardest": hardest,
-        }  # fmt: skip
-        answer = train_model(speaker, method, out, data, start, resume, device, settings, terms)
+        answer = train_model(speaker, method, out, data, start, resume, device, settings, {"terms": frloss.value, **asked})
         speaker.answer(answer, f"The model is in {answer['model']}")
 
 
@@ -238,7 +239,7 @@ def reproduce(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a table of the method's paper on your cases, with the paper's figures beside yours."""
+    """Run a table of the method's paper on your cases, with what is known of the paper's figures beside yours."""
     if folds == 1:
         raise typer.BadParameter("--folds needs at least 2, or 0 for one split.")
     with report(as_json, debug) as speaker:
@@ -297,6 +298,11 @@ def demo(
         answer = run_demo(speaker, out, rounds, seed, device)
         where = f"Session: {answer['session']}\nPicture: {answer['picture']}"
         speaker.answer(answer, rounds_table(answer["rounds"]), where)
+
+
+def _given(**options: float | None) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _numbers(text: str | None) -> list[float] | None:

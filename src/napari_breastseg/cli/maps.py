@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +36,13 @@ def explained(
 
 
 def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path | None) -> dict[str, Any]:
-    """Write each map beside the mask `out`, as ``<its stem>_<name>.nii.gz``, and return what a command's answer says of them."""
+    """Write each map beside the mask `out`, as ``<its stem>_<name>.nii.gz``, and return what a command's answer says of them.
+
+    Maps that an earlier run left there are of another mask: they go.
+    """
+    if out is not None:
+        for old in out.parent.glob(f"{glob.escape(stem(out))}_frloss-*.nii.gz"):
+            old.unlink()
     if explanation is None:
         return {"maps": {}, "hard_negatives": [], "explanation": None}
     files: dict[str, str | None] = {}

@@ -40,16 +40,16 @@ def predict_file(
         _writable(out)
     case = read_case(image, times)
     explanation: Explanation | None = None
+    case_id: str | None = None
     if folder is None:
         loaded = load_model(model or DEFAULT_MODEL)
         prediction = speaker.run(predict(case, loaded, device=device))
-        mask, case_id = prediction.refined, None
+        mask = prediction.refined
+        _keep(mask, case, out)
+        if frloss is not None:
+            explanation = explained(speaker, case, loaded, mask, device, frloss)
     else:
-        prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss)
-    if out is not None:
-        write_mask(mask, case.geometry, out)
-    if folder is None and frloss is not None:
-        explanation = explained(speaker, case, loaded, mask, device, frloss)
+        prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss, out)
     voxels = int(np.count_nonzero(mask == TUMOUR))
     return {
         "case": case.name,
@@ -64,6 +64,12 @@ def predict_file(
     }
 
 
+def _keep(mask: Any, case: Case, out: Path | None) -> None:
+    """Write the mask as soon as there is one: what follows may fail, or be cancelled."""
+    if out is not None:
+        write_mask(mask, case.geometry, out)
+
+
 def _writable(out: Path) -> None:
     """Refuse an impossible name before minutes of work."""
     if not out.parent.is_dir():
@@ -73,9 +79,9 @@ def _writable(out: Path) -> None:
 
 
 def _in_session(
-    speaker: Report, case: Case, folder: Path, model: str | None, device: str, frloss: Mapping[str, int] | None
+    speaker: Report, case: Case, folder: Path, model: str | None, device: str, frloss: Mapping[str, int] | None, out: Path | None
 ) -> tuple[Prediction, Explanation | None, Any, str]:
-    """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction."""
+    """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction, and goes to `out`."""
     from napari_breastseg.loop import AnnotationLoop
 
     new = not folder.exists() or not any(folder.iterdir())
@@ -90,29 +96,31 @@ def _in_session(
         if model is not None:
             loop.use(model)
         case_id = session.add_case(case)
-        if frloss is None:
-            return speaker.run(loop.predict(case_id)), None, session.mask(case_id), case_id
-        prediction, explanation = _with_maps(speaker, session, case_id, case, device, frloss)
-        return prediction, explanation, session.mask(case_id), case_id
+        if frloss is not None:
+            return *_with_maps(speaker, session, case_id, case, device, frloss, out), case_id
+        prediction, mask = speaker.run(loop.predict(case_id)), session.mask(case_id)
+        _keep(mask, case, out)
+        return prediction, None, mask, case_id
 
 
 def _with_maps(
-    speaker: Report, session: Session, case_id: str, case: Case, device: str, frloss: Mapping[str, int]
-) -> tuple[Prediction, Explanation | None]:
+    speaker: Report, session: Session, case_id: str, case: Case, device: str, frloss: Mapping[str, int], out: Path | None
+) -> tuple[Prediction, Explanation | None, Any]:
     """Predict with the session's current model and store the prediction together with its maps, or without them if they fail."""
     from napari_breastseg.inference import predict
     from napari_breastseg.methods.model import load_model
 
     loaded = load_model(session.model_path(str(session.current_model)))
     prediction = speaker.run(predict(case, loaded, device=device))
+    shown = overlay(prediction.refined, session.annotation(case_id))
     try:
-        shown = overlay(prediction.refined, session.annotation(case_id))
+        _keep(shown, case, out)
         explanation = explained(speaker, case, loaded, shown, device, frloss)
         if explanation is not None:
             prediction = replace(prediction, maps=explanation.maps)
     finally:
         session.add_prediction(case_id, prediction)
-    return prediction, explanation
+    return prediction, explanation, shown
 
 
 def refuse_early(case: Case, model: str) -> None:

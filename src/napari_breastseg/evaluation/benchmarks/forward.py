@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -130,9 +131,9 @@ def _measure_memory(name: str, size: int, threads: int, answer: Connection) -> N
 
 def _peak_rss() -> float:
     """Return the largest resident memory of this process, MiB; not a number where the system does not say."""
-    if sys.platform == "linux":  # what getrusage says there begins with the parent's
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            return next(float(line.split()[1]) / 2**10 for line in file if line.startswith("VmHWM"))
+    with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        # Linux, where what getrusage says begins with the parent's
+        return next(float(line.split()[1]) / 2**10 for line in file if line.startswith("VmHWM"))
     if sys.platform == "win32":
         return float("nan")
     import resource
