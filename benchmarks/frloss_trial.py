@@ -76,8 +76,9 @@ def arguments() -> argparse.Namespace:
 
 def cohort(folder: Path, diameters: Mapping[int, float | None]) -> list[LabelledCase]:
     """Write phantoms by seed, with one tumour of that diameter or tumours as they are drawn, unless they are there, and return them."""
+    names = {seed: f"phantom-{seed}" + (f"-{diameter:g}mm" if diameter else "") for seed, diameter in diameters.items()}
     for seed, diameter in diameters.items():
-        place = folder / f"phantom-{seed}"
+        place = folder / names[seed]
         if (place / "tissue.npy").is_file():
             continue
         place.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def cohort(folder: Path, diameters: Mapping[int, float | None]) -> list[Labelled
         for name, array in [("p_0000", phantom.case.phase(0)), ("p_0001", phantom.case.phase(1)), ("mask", phantom.tumour)]:
             nib.save(nib.Nifti1Image(stored(array), affine), place / f"{name}.nii")
         np.save(place / "tissue.npy", phantom.tissue)
-    return [case for case in find_cases(folder) if int(case.name.split("-")[1]) in diameters]
+    return [case for case in find_cases(folder) if case.name in names.values()]
 
 
 def stored(array: np.ndarray) -> np.ndarray:
@@ -110,7 +111,7 @@ def trained(
 
 def row(model: Model, case: LabelledCase, arm: str, seed: int, out: Path) -> dict[str, Any]:
     """Predict one case with one model and measure it, or read the measurement back."""
-    path = out / "rows" / f"{arm}-{seed}-{case.name}.json"
+    path = out / "rows" / f"{arm}-{seed}-{case.name}-{model.sha[:8]}.json"
     if path.is_file():
         stored_row: dict[str, Any] = json.loads(path.read_text())
         return stored_row

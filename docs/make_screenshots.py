@@ -3,7 +3,7 @@
     make screenshots                                  (on Linux, on a virtual screen)
     python docs/make_screenshots.py [--out FOLDER]    (elsewhere, on the machine's own)
 
-Where NAPARI_BREASTSEG_DATA names the folder of real examinations, the picture of one is made too.
+The picture of Explain shows a real examination, and is made only where NAPARI_BREASTSEG_DATA names the folder that holds it.
 Nothing outside a temporary folder and the output folder is touched.
 """
 
@@ -174,20 +174,19 @@ def tour(out: Path) -> None:
     while strokes < 8 and (driver.correct_slice(truth, 1) | driver.correct_slice(truth, 0)):
         strokes += 1
     zoom_to(driver, truth, 120.0)
-    driver.picture("03_correct.png")
+    driver.picture("04_correct.png")
     driver.click(driver.dock.learn.learn)
     driver.idle()
     driver.dock.scroll_area.ensureWidgetVisible(driver.dock.learn)
-    driver.picture("04_learn.png")
+    driver.picture("05_learn.png")
     driver.dock.scroll_area.ensureWidgetVisible(driver.dock.versions)
     driver.dock.versions.table.selectRow(0)
-    driver.picture("05_versions.png")
-    explain(driver, "06_explain.png")
+    driver.picture("06_versions.png")
     driver.viewer.close()
 
 
 def real(out: Path, data: Path) -> None:
-    """Explain the starter model's prediction of the real examination and save a picture."""
+    """Explain the starter model's prediction of the real examination, at the first row near the tumour that is likely a vessel."""
     driver = Driver(out)
     driver.viewer.open(str(data / "duke_153" / "native_crop"), plugin="napari-breastseg")
     driver.open_dock()
@@ -195,12 +194,6 @@ def real(out: Path, data: Path) -> None:
     driver.idle()
     driver.click(driver.dock.predict.predict)
     driver.idle()
-    explain(driver, "explain_real.png")
-    driver.viewer.close()
-
-
-def explain(driver: Driver, name: str) -> None:
-    """Show why, go to the first row near the tumour that is likely a vessel, or else to the first, and save a picture."""
     section = driver.dock.explain
     driver.click(section.show_why)
     driver.idle()
@@ -210,7 +203,8 @@ def explain(driver: Driver, name: str) -> None:
     driver.viewer.scene.camera.zoom = 700 / 120.0
     driver.dock.desk.painter.layer.contour = 1  # so that what lies below it is seen
     driver.dock.scroll_area.ensureWidgetVisible(section.hint)
-    driver.picture(name)
+    driver.picture("03_explain.png")
+    driver.viewer.close()
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,13 +18,14 @@ from napari_breastseg.errors import ComputeError
 from napari_breastseg.inference import Explanation, HardNegative
 from napari_breastseg.loop import AnnotationLoop, annotation_loop
 from napari_breastseg.methods import get_preset
-from napari_breastseg.methods.model import Model, save_model
+from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
 from napari_breastseg.widgets import _core_jobs, _explain_section
 from napari_breastseg.widgets._dock import BreastSegWidget
+from napari_breastseg.widgets._writer import write_tumour
 
-from .conftest import TRUTH, paint, use, work_on
+from .conftest import SHA, TRUTH, paint, use, work_on
 
 pytestmark = pytest.mark.qt
 LAYERS = ["Similarity to tumour", "Around hard negatives", "Boundary confusion", "Hard negatives"]
@@ -36,10 +38,12 @@ class FakeExplain:
         self.error: Exception | None = None
         self.endless = False
         self.masks: list[npt.NDArray[np.uint8]] = []
+        self.models: list[str | None] = []
         self.closed = 0
 
     def __call__(self, session: Session, case: Case, mask: npt.NDArray[np.uint8], model: str | None, device: str) -> Job[Explanation]:
         self.masks.append(mask)
+        self.models.append(model)
         try:
             yield Progress(1, 2, "Looking at the tumour")
             if self.error is not None:
@@ -164,6 +168,56 @@ def test_a_second_run_replaces_the_layers_and_keeps_them_hidden_if_they_were(exp
     assert len(table_of(explained)) == 2
 
 
+def test_a_second_run_leaves_the_look_of_the_layers_and_the_active_one(explained: BreastSegWidget, settled: Any) -> None:
+    viewer = explained.desk.viewer
+    similarity = viewer.layers["Similarity to tumour"]
+    similarity.opacity, similarity.contrast_limits = 0.3, (0.4, 0.9)
+    viewer.layers.selection.active = similarity
+    explained.explain.show_why.click()
+    settled(explained)
+    assert viewer.layers["Similarity to tumour"] is similarity and viewer.layers.selection.active is similarity
+    assert similarity.opacity == 0.3 and tuple(similarity.contrast_limits) == (0.4, 0.9)
+    assert not viewer.layers["Hard negatives"].editable
+
+
+def test_what_is_outdated_is_said_even_after_a_cancelled_run(
+    explained: BreastSegWidget, settled: Any, fake: FakeExplain, qtbot: Any
+) -> None:
+    fake.endless = True
+    explained.explain.show_why.click()
+    qtbot.waitUntil(lambda: explained.explain.bar.bar.value() == 1, timeout=60_000)
+    explained.explain.bar.cancel.click()
+    settled(explained)
+    assert len(table_of(explained)) == 2 and "White outline" in explained.explain.hint.text()
+    paint(explained, (9, 3, 3))
+    settled(explained)
+    assert "has changed since" in explained.explain.hint.text()
+
+
+def test_another_models_prediction_outdates_the_explanation(explained: BreastSegWidget, fake: FakeExplain, settled: Any) -> None:
+    assert fake.models == [SHA]
+    mask = explained.desk.painter.layer.data.copy()
+    explained.desk.show_prediction(Prediction("cd" * 32, mask.astype(np.float32), mask, mask))
+    assert "Another model" in explained.explain.hint.text()
+    explained.explain.show_why.click()
+    settled(explained)
+    assert fake.models == [SHA, "cd" * 32] and "White outline" in explained.explain.hint.text()
+
+
+def test_with_the_layers_the_table_goes(explained: BreastSegWidget) -> None:
+    for name in LAYERS:
+        del explained.desk.viewer.layers[name]
+    assert table_of(explained) == [] and "Press" in explained.explain.hint.text()
+
+
+def test_hard_negatives_are_written_with_their_numbers(explained: BreastSegWidget, tmp_path: Path) -> None:
+    viewer = explained.desk.viewer
+    for name, values in (("Hard negatives", {0, 1, 2}), ("Boundary confusion", {0, 1}), ("Tumour", {0, 1})):
+        data, attributes, _ = viewer.layers[name].as_layer_data_tuple()
+        (path,) = write_tumour(str(tmp_path / f"{name}.nii.gz"), data, attributes)
+        assert set(np.unique(nib.load(path).dataobj)) == values
+
+
 def test_layers_and_table_go_when_the_case_is_left(explained: BreastSegWidget, settled: Any, tmp_path: Path) -> None:
     Session.create(tmp_path / "other").close()
     explained.desk.open_session(tmp_path / "other")
@@ -214,7 +268,7 @@ def test_sections_are_numbered_in_the_order_of_the_work(open_dock: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_that_predicted_explains(
+def test_the_model_that_predicted_explains_although_another_is_current(
     open_dock: Callable[..., BreastSegWidget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_case: Case, settled: Any
 ) -> None:
     """The real job with an untrained network: only the prediction is fixed."""
@@ -233,8 +287,16 @@ def test_the_model_that_predicted_explains(
     monkeypatch.setattr(_explain_section, "explaining", _core_jobs.explaining)
     dock = open_dock()
     work_on(dock, tiny_case, settled)
+    predicted, session = dock.desk.model, dock.desk.session
+    torch.manual_seed(1)
+    other = session.add_model(save_model(get_preset("hcma-unet").build().state_dict(), card, tmp_path / "other"), card)
+    session.use_model(other)
+    assert session.current_model == other != predicted
+    loaded: list[str] = []
+    monkeypatch.setattr("napari_breastseg.methods.model.load_model", lambda path: loaded.append(load_model(path).sha) or load_model(path))
     dock.explain.show_why.click()
     settled(dock)
     assert dock.explain.table.rowCount() > 0
+    assert loaded == [predicted]
     shown = dock.desk.viewer.layers["Similarity to tumour"].data
     assert shown[TRUTH].mean() > shown.mean()

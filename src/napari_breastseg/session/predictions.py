@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,23 @@ from napari_breastseg.session.journal import Journal, counter_of, now
 from napari_breastseg.session.rows import PredictionRow
 
 PREDICTIONS = "predictions"
+
+
+class StoredMaps(Mapping[str, npt.NDArray[Any]]):
+    """Maps by name, each read from the session when it is asked for: they are many times as large as the masks."""
+
+    def __init__(self, paths: Mapping[str, str], read: Callable[[str], npt.NDArray[Any]]) -> None:
+        self._paths = paths
+        self._read = read
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self._read(self._paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 class Predictions:
@@ -63,17 +80,17 @@ class Predictions:
         return [PredictionRow(row["id"], row["model"], row["time"], json.loads(row["details"])) for row in found]
 
     def get(self, case_id: str, number: int | None) -> Prediction | None:
-        """Return a prediction of the case with its arrays in memory, the latest if `number` is None."""
+        """Return a prediction of the case, the latest if `number` is None; its maps are read when they are asked for."""
         row = self._row(case_id, number)
         if row is None:
             return None
-        arrays = json.loads(row["arrays"])
+        names = {name: path for path, (name, *_) in json.loads(row["arrays"]).items() if path.startswith("maps/")}
         return Prediction(
             model=row["model"],
             probability=self._array(row, "probability"),
             coarse=self._array(row, "coarse"),
             refined=self._array(row, "refined"),
-            maps={arrays[path][0]: self._array(row, path) for path in arrays if path.startswith("maps/")},
+            maps=StoredMaps(names, lambda path: self._array(row, path)),
             details=json.loads(row["details"]),
         )
 

@@ -114,16 +114,17 @@ class CaseView:
         return new
 
     def show_result(self, layer: Layer) -> None:
-        """Add a layer below the tumour layer, in the place of the case's earlier one of its role; the active layer stays active."""
+        """Add a layer below the tumour layer, or fill the earlier one of its role, whose look is the person's; the active one stays."""
         layer.metadata.update(self._origin)
         old = self.layer(str(layers.role_of(layer)))
-        if old is not None:
-            layer.visible = old.visible
-            self._viewer.layers.remove(old)
-        self._add_below_tumour(layer)
+        if old is None:
+            self._add_below_tumour(layer)
+        else:
+            old.data, old.editable = layer.data, layer.editable
+            old.metadata.update(layer.metadata)
 
     def remove_results(self) -> None:
-        """Take the case's results out of the viewer; they are in the session."""
+        """Take the case's results out of the viewer: predictions and annotation are in the session, an explanation can be made again."""
         for role in RESULTS:
             layer = self.layer(role)
             if layer is not None:
@@ -204,4 +205,5 @@ class CaseView:
         self._viewer.add_layer(layer)
         if tumour is not None:
             self._viewer.layers.move(self._viewer.layers.index(layer), self._viewer.layers.index(tumour))
+        if active is not None:
             self._viewer.layers.selection.active = active

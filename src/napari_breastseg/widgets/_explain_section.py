@@ -15,7 +15,7 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.widgets._case_view import CaseView
 from napari_breastseg.widgets._core_jobs import explaining
 from napari_breastseg.widgets._desk import Desk
-from napari_breastseg.widgets._explain_layers import explanation_layers, row_colour
+from napari_breastseg.widgets._explain_layers import ROLES, explanation_layers, row_colour
 from napari_breastseg.widgets._messages import told
 from napari_breastseg.widgets._section import JobBar, Section, button
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COLUMNS = {
     "#": "The number and colour of the place on the layer Hard negatives, the largest first",
     "mL": "Volume of the healthy voxels that look most like the tumour",
-    "Alike": "How much they look like the tumour to the model: 1 is the same, 0 and below is not at all",
+    "Sim.": "Similarity: the cosine between their features and the tumour's; 1 is the same to the model, 0 and below is not alike at all",
     "Enh.": "Enhancement: how much brighter they get from before to the first image after contrast",
     "mm": "Gap to the marked tumour; 0 is at its edge",
     "Likely cause": "What it probably is, by its place and its shape",
@@ -45,7 +45,8 @@ class ExplainSection(Section):
         super().__init__("3 · Explain", desk)
         self._device = device
         self._view: CaseView | None = None
-        self._mask: npt.NDArray[np.uint8] | None = None
+        self._explained: tuple[npt.NDArray[np.uint8], str | None] | None = None
+        """The mask that the layers explain, and the model that predicted it."""
         self._cancelled = False
         self.show_why = button("Show why", "Colour what looks like the marked tumour to the model, and list what is not marked", self.start)
         self.bar = JobBar(desk, "explain")
@@ -65,24 +66,27 @@ class ExplainSection(Section):
         """Follow the desk to its case, and say whether what is listed still holds."""
         desk = self.desk
         if desk.view is not self._view:
-            self._view, self._mask, self._cancelled = desk.view, None, False
-            self.table.setRowCount(0)
+            self._view, self._cancelled = desk.view, False
+            self._forget()
+        elif self._explained is not None and self._view is not None and not any(self._view.layer(role) for role in ROLES):
+            self._forget()  # the person removed the layers
         mask = None if desk.painter is None else desk.painter.layer.data
-        marked = mask is not None and bool((mask == 1).any())
+        marked = mask is not None and bool(mask.max())
         self.show_why.setEnabled(marked and not desk.jobs.busy)
         self.table.setVisible(self.table.rowCount() > 0)
         if desk.view is None:
             self.say("Choose a case first.")
         elif desk.jobs.kind == "explain":
             self.say("")
-        elif self._cancelled:
-            self.say("Cancelled.")
-        elif self._mask is None:
-            self.say("Press <b>Show why</b>." if marked else "Nothing to explain yet. Predict first, or paint some tumour.")
-        elif np.array_equal(self._mask, mask if mask is not None else ()):
-            self.say(LEGEND)
-        else:
+        elif self._explained is None:
+            press = "Press <b>Show why</b>." if marked else "Nothing to explain yet. Predict first, or paint some tumour."
+            self.say("Cancelled." if self._cancelled else press)
+        elif desk.model != self._explained[1]:
+            self.say("Another model has predicted since. Press <b>Show why</b> again.")
+        elif not np.array_equal(self._explained[0], mask if mask is not None else ()):
             self.say("The marked tumour has changed since. Press <b>Show why</b> again.")
+        else:
+            self.say(LEGEND)
 
     def start(self) -> None:
         """Compare every voxel with the tumour as it is shown now."""
@@ -93,14 +97,18 @@ class ExplainSection(Section):
         mask = painter.layer.data.copy()
         self._cancelled = False
         job = lambda: explaining(session, view.case, mask, model, device)  # noqa: E731
-        desk.jobs.start("explain", "Comparing with the tumour", job, lambda found: self._done(found, view, mask))
+        desk.jobs.start("explain", "Comparing with the tumour", job, lambda found: self._done(found, view, mask, model))
 
-    def _done(self, explanation: Explanation, view: CaseView, mask: npt.NDArray[np.uint8]) -> None:
+    def _forget(self) -> None:
+        self._explained = None
+        self.table.setRowCount(0)
+
+    def _done(self, explanation: Explanation, view: CaseView, mask: npt.NDArray[np.uint8], model: str | None) -> None:
         if view is not self.desk.view:
             return
         for layer in explanation_layers(explanation, view.case.geometry):
             view.show_result(layer)
-        self._mask = mask
+        self._explained = mask, model
         self._fill(explanation.rows)
         self.refresh()
 

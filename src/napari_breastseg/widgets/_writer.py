@@ -1,4 +1,4 @@
-"""The napari writer for the tumour mask."""
+"""The napari writer for the tumour mask and the maps that are labels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from napari_breastseg.io import write_mask
 def write_tumour(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
     """Write a labels layer as a NIfTI mask with the affine, axes and shape of the file that its examination came from.
 
+    The numbers of the places on the layer Hard negatives are kept; of the others only the tumour is written, as 1.
+
     Raises
     ------
     InputError
@@ -27,6 +29,7 @@ def write_tumour(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) 
             "This layer belongs to no breast examination, so its original grid is not known. "
             "Save the layer 'Tumour' of the Breast segmentation dock, or save this one in another format."
         )
-    mask = (np.asarray(data) == TUMOUR).astype(np.uint8)
-    write_mask(mask, geometry, Path(path))
+    values = np.asarray(data)
+    numbered = attributes["metadata"].get("breastseg_role") == "hardest"
+    write_mask(values if numbered else values == TUMOUR, geometry, Path(path))
     return [path]
