@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
 # Triton interprets its kernels where there is no GPU, apart from all else: beside Mesa's OpenGL it ends a process with a window.
-	if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt --target $(VENV)/interpreted triton; fi
+	if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(BIN)/python -m pip install --quiet --no-deps -c constraints.txt --upgrade --target $(VENV)/interpreted triton; fi
 	@touch $@
 
 demo: setup

@@ -1,6 +1,7 @@
 """Times the scan back ends and the whole HCMA-UNet on a GPU, side by side in one run, against what the memory's speed allows.
 
 The floor is the time that the measured copy bandwidth needs for the bytes that must move: each input read once, each output written once.
+Everything is in float32, as the scan always is; a prediction runs what is around it in bfloat16.
 Results are Markdown on the screen::
 
     python benchmarks/gpu_scan.py --batch 1
