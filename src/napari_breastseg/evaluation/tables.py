@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from napari_breastseg.evaluation.published import PAPER_SETTINGS
+from napari_breastseg.inference.predict import SMALLEST_ML
 from napari_breastseg.losses.frloss import TERMS
 
 HEADINGS = {"dice": "Dice", "precision": "Precision", "recall": "Recall", "iou": "IoU", "volumetric_similarity": "VS"}
@@ -65,7 +66,8 @@ def notes(report: dict[str, Any]) -> list[str]:
         f"Ours: mean over {most} patients tested on (95 % bootstrap interval over the patients); split by patient with {how}, seed "
         f"{split['seed']}; {settings['seeds']} training(s) of each row with {settings['steps']} steps of {settings['batch']} patches of "
         f"{settings['patch']} voxels, learning rate {settings['learning_rate']:g}. The paper: {PAPER_SETTINGS}, on other data and splits.",
-        "Ours are measured on each case's own grid, within the breasts, without parts smaller than 0.015 mL, as predict writes masks.",
+        "Ours are measured on each case's own grid, on masks as predict writes them: within the breasts, without parts smaller than "
+        f"{SMALLEST_ML} mL.",
         f"{UNKNOWN}, or no column: the paper's value is not in this package's table file (evaluation/published.py). VS: volumetric "
         "similarity.",
     ]

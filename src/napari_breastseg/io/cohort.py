@@ -13,7 +13,7 @@ from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask
 from napari_breastseg.io.masks import read_mask_on
-from napari_breastseg.io.nifti import is_phase, read_geometry
+from napari_breastseg.io.nifti import is_phase, read_geometry, series
 from napari_breastseg.io.nifti_file import is_nifti_name
 
 MASKS = ("mask", "tumour", "tumor", "seg")
@@ -62,7 +62,7 @@ class LabelledCase:
     def fingerprint(self) -> str:
         """Digest that changes with the mask and with the names and sizes of the phases, which are too large to be read for it."""
         digest = hashlib.sha256(self.mask.read_bytes())
-        for file in sorted(path for path in self.images.iterdir() if is_phase(path)):
+        for file in series(self.images)[1]:
             digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         return digest.hexdigest()
 

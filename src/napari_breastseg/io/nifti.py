@@ -49,7 +49,7 @@ def read_geometry(path: Path) -> Geometry:
 
 def _open(path: Path) -> tuple[str, list[NiftiFile]]:
     """Return the case's name and its opened files, whose headers agree."""
-    name, paths = _series(path) if path.is_dir() else (_case_name(path), [path])
+    name, paths = series(path) if path.is_dir() else (_case_name(path), [path])
     files = [open_nifti(file) for file in paths]
     if len(files) > 1:
         _check_phases_agree(files)
@@ -127,8 +127,14 @@ def _case_name(path: Path) -> str:
     return phase["case"] if phase else stem(path)
 
 
-def _series(folder: Path) -> tuple[str, list[Path]]:
-    """Return the case's name and its phase files in order."""
+def series(folder: Path) -> tuple[str, list[Path]]:
+    """Return the name of the case in a folder and its phase files in order.
+
+    Raises
+    ------
+    InputError
+        If phases are missing or there are those of several cases.
+    """
     files = sorted(file for file in folder.iterdir() if is_nifti_name(file))
     cases: dict[str, dict[int, Path]] = {}
     for file in files:
