@@ -201,7 +201,6 @@ def real(out: Path, data: Path) -> None:
     chosen = [line for line, (distance, cause) in enumerate(rows) if cause == "vessel-like" and float(distance) < 15]
     section.table.selectRow(chosen[0] if chosen else 0)
     driver.viewer.scene.camera.zoom = 700 / 120.0
-    driver.dock.desk.painter.layer.contour = 1  # so that what lies below it is seen
     driver.dock.scroll_area.ensureWidgetVisible(section.hint)
     driver.picture("03_explain.png")
     driver.viewer.close()

@@ -6,7 +6,7 @@ Closing the generator cancels the work. The command line, a notebook, napari and
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Progress:
     step: int
     total: int
     message: str
-    payload: Any = None
+    payload: Any = field(default=None, repr=False)
 
 
 Job: TypeAlias = Generator[Progress, None, T]

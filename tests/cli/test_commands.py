@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_breastseg.case import Case
 from napari_breastseg.cli.demo import _free
+from napari_breastseg.cli.versions import find_case
 from napari_breastseg.cli.work import record_mask
+from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask
 from napari_breastseg.session import Session
 
@@ -97,6 +101,20 @@ def test_a_corrected_mask_becomes_an_edit_per_region_and_one_that_keeps_the_rest
         np.testing.assert_array_equal(session.mask(case_id), truth)
         assert record_mask(session, case_id, truth) == 0
         assert session.marks(case_id)[-1].what == "case-done"
+
+
+def test_a_case_is_found_by_its_name_or_the_beginning_of_its_id(tiny_case: Case, tmp_path: Path) -> None:
+    with Session.create(tmp_path / "session") as session:
+        first, second = (
+            session.add_case(replace(tiny_case, name=name, images=tiny_case.images + n)) for n, name in enumerate(("a b", "a b c"))
+        )
+        assert first != second
+        assert [find_case(session, text) for text in ("a b", "a b c", first, second[:-1])] == [first, second, first, second]
+        third = session.add_case(replace(tiny_case, name="a b", images=tiny_case.images + 9))
+        for text in ("a b", "", "x"):
+            with pytest.raises(InputError, match="Choose one of"):
+                find_case(session, text)
+        assert find_case(session, third) == third
 
 
 @pytest.mark.usefixtures("quick")

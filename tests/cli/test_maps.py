@@ -9,6 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_breastseg.case import Prediction
 from napari_breastseg.errors import ComputeError
@@ -47,6 +48,15 @@ def test_maps_are_written_beside_the_mask_and_rows_are_listed(cli: Cli, phases: 
     rows = said.answer["hard_negatives"]
     assert [row["number"] for row in rows] == list(range(1, found["frloss-hardest"].max() + 1))
     assert {"volume_ml", "similarity", "enhancement", "distance_mm", "centre", "cause"} < set(rows[0])
+    for row in rows:  # as the files count voxels, and in scanner coordinates
+        assert found["frloss-hardest"][tuple(row["centre"])] == row["number"]
+        assert np.allclose(nib.affines.apply_affine(image.affine, row["centre"]), row["ras_mm"], atol=0.06)
+        assert found["frloss-similarity"][found["frloss-hardest"] == row["number"]].mean() == pytest.approx(row["similarity"], abs=1e-5)
+    labels, parts = ndimage.label(mask, np.ones((3, 3, 3)))
+    assert said.answer["parts"] == parts
+    assert said.answer["largest_ml"] == pytest.approx(
+        np.bincount(labels.ravel())[1:].max() * abs(np.linalg.det(image.affine)) / 1000, abs=1e-3
+    )
     assert said.answer["explanation"]["hardest"] == 40
     assert "likely cause" in cli(*arguments).out
 

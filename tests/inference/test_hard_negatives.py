@@ -157,6 +157,20 @@ def test_every_measure_of_a_row_is_that_of_its_voxels() -> None:
     assert rows[1].distance_mm == 0
 
 
+def test_what_hugs_the_tumour_is_its_edge() -> None:
+    """Half of the voxels decide: a shell of one voxel is edge, a strand that only begins there is not."""
+    for seed in UNILATERAL:
+        made = phantom(seed)
+        tumour = made.tumour == 1
+        near = ndimage.binary_dilation(tumour, np.ones((3, 3, 3))) & ~tumour
+        z, y, x = np.argwhere(tumour)[np.argwhere(tumour)[:, 2].argmax()]
+        strand = np.zeros_like(tumour)
+        strand[z, y, x + 1 : x + 9] = True
+        (shell,), (line,) = (listed(made.case, tumour, hardest, np.zeros(tumour.shape, np.float32))[0] for hardest in (near, strand))
+        assert shell.distance_mm == line.distance_mm == 0
+        assert shell.cause == "edge" and line.cause != "edge"
+
+
 def test_voxels_that_lie_close_are_one_row() -> None:
     case, tumour, _, similarity = small_case(2)
     for gap, expected in ((LINK, 1), (LINK + 1, 2)):

@@ -9,7 +9,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff
 
 from napari_breastseg.case import Geometry
 from napari_breastseg.errors import InputError
-from napari_breastseg.io.orientation import canonical_affine, canonical_shape, from_canonical, same_grid, to_canonical
+from napari_breastseg.io.orientation import canonical_affine, canonical_shape, from_canonical, place_in_file, same_grid, to_canonical
 
 AXES = (("L", "R"), ("P", "A"), ("I", "S"))
 ORIENTATIONS = [codes for order in permutations(AXES) for codes in product(*order)]
@@ -59,6 +59,16 @@ def test_each_voxel_keeps_its_place_in_the_patient(affine: np.ndarray) -> None:
         (stored,) = np.argwhere(ARRAY == value)
         ((z, y, x),) = np.argwhere(turned == value)
         np.testing.assert_allclose(apply_affine(canonical_affine(geometry), (x, y, z)), apply_affine(affine, stored), atol=1e-9)
+
+
+@pytest.mark.parametrize("affine", [*map(affine_of, ORIENTATIONS[::5]), oblique(20.0)])
+def test_a_place_is_told_as_other_programs_count_it(affine: np.ndarray) -> None:
+    turned, geometry = to_canonical(ARRAY, affine)
+    for value in (0, 17, 83, 119):
+        ((z, y, x),) = np.argwhere(turned == value)
+        voxel, ras = place_in_file((int(z), int(y), int(x)), geometry)
+        assert ARRAY[voxel] == value
+        assert ras == pytest.approx(apply_affine(affine, voxel))
 
 
 def test_indices_grow_to_left_posterior_and_superior() -> None:

@@ -94,7 +94,7 @@ def test_a_run_goes_on_with_the_same_data_only(tmp_path: Path, tiny_case: Case) 
     for digest in ("one", "one", "another"):
         job = train_weights(PAPER, config, tmp_path / "run", [InMemory("a", tmp_path, tmp_path)])
         if digest == "another":
-            with pytest.raises(InputError, match="other settings or data"):
+            with pytest.raises(InputError, match=r"other settings or data \(cases: a\)"):
                 run(job)
         else:
             run(job)

@@ -108,6 +108,7 @@ def test_the_maps_are_layers_below_the_tumour_in_mm(explained: BreastSegWidget) 
     assert tuple(viewer.layers[LAYERS[0]].contrast_limits) == (0.0, 1.0)
     assert set(np.unique(viewer.layers["Hard negatives"].data)) == {0, 1, 2}
     assert viewer.layers["Hard negatives"].contour == 0 and viewer.layers["Boundary confusion"].contour == 1
+    assert viewer.layers["Tumour"].contour == 1  # what lies below it is seen
 
 
 def test_neither_the_tumour_layer_nor_the_tool_in_hand_is_touched(predicted: BreastSegWidget, settled: Any, fake: FakeExplain) -> None:

@@ -136,8 +136,11 @@ def predict(
         from napari_breastseg.cli.work import predict_file
 
         answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked)
-        words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}" + (f", mask in {out}" if out else "")
-        listed = [hard_negatives_table(answer["hard_negatives"])] if answer.get("hard_negatives") else []
+        words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}"
+        words += f", in {answer['parts']} parts, the largest {answer['largest_ml']:.2f} mL" if answer["parts"] > 1 else ""
+        words += (f"; mask in {out}" if out else "") + (f"; kept in {session} as {answer['case_id']}" if session else "")
+        found = answer.get("hard_negatives")
+        listed = [hard_negatives_table(found, answer["explanation"]["hardest"])] if found else []
         speaker.answer(answer, words, *listed)
 
 

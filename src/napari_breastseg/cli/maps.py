@@ -16,9 +16,10 @@ from napari_breastseg.case import TUMOUR, Case, Geometry
 from napari_breastseg.cli.report import Report
 from napari_breastseg.io import write_map, write_mask
 from napari_breastseg.io.nifti_file import stem
+from napari_breastseg.io.orientation import place_in_file
 
 if TYPE_CHECKING:
-    from napari_breastseg.inference import Explanation
+    from napari_breastseg.inference import Explanation, HardNegative
     from napari_breastseg.methods.model import Model
 
 
@@ -51,14 +52,20 @@ def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path |
         if path is not None:
             (write_map if values.dtype == np.float32 else write_mask)(values, geometry, path)
         files[name] = None if path is None else str(path)
-    return {"maps": files, "hard_negatives": [asdict(row) for row in explanation.rows], "explanation": dict(explanation.details)}
+    return {"maps": files, "hard_negatives": [_placed(row, geometry) for row in explanation.rows], "explanation": dict(explanation.details)}
 
 
-def hard_negatives_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Draw what looks most like the tumour and is not marked as such."""
+def _placed(row: HardNegative, geometry: Geometry) -> dict[str, Any]:
+    """Return a row with its centre as other programs count it: voxel (i, j, k) of the files, and RAS mm."""
+    voxel, ras = place_in_file(row.centre, geometry)
+    return {**asdict(row), "centre": voxel, "ras_mm": tuple(round(c, 1) for c in ras)}
+
+
+def hard_negatives_table(rows: Sequence[Mapping[str, Any]], count: int) -> Table:
+    """Draw what the `count` voxels are that look most like the tumour and are not marked as such."""
     table = Table(
-        "no.", "mL", "similarity", "enhancement", "mm to tumour", "likely cause", "z, y, x",
-        title="Healthy voxels that look most like the tumour", title_justify="left", box=None,
+        "no.", "mL", "similarity", "enhancement", "mm to tumour", "likely cause", "voxel i, j, k",
+        title=f"The {count} unmarked voxels most like the tumour, in groups", title_justify="left", box=None,
     )  # fmt: skip
     for row in rows:
         enhancement = "" if row["enhancement"] is None else f"{row['enhancement']:+.0%}"

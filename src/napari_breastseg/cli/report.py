@@ -96,7 +96,7 @@ def in_a_sentence(error: BaseException) -> str:
     if isinstance(error, BreastSegError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "Stopped. What was saved before stays as it was; run the command again to go on."
+        return "Stopped. What was saved before stays as it was; run the command again to go on (train with --resume)."
     if isinstance(error, MemoryError):
         return "There is not enough memory. Close other programs, or take a smaller image, and try again."
     if isinstance(error, OSError):

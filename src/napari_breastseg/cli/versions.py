@@ -36,14 +36,15 @@ def use_version(folder: Path, beginning: str) -> None:
 
 
 def find_case(session: Session, beginning: str) -> str:
-    """Return the id of the case that `beginning` begins.
+    """Return the id of the case that `beginning` begins, or of the only one of that name.
 
     Raises
     ------
     InputError
         If no case or more than one begins so.
     """
-    return _only(session.cases, beginning, "case")
+    named = [case_id for case_id in session.cases if session.case(case_id).name == beginning]
+    return named[0] if len(named) == 1 else _only(session.cases, beginning, "case")
 
 
 def _only(known: list[str], beginning: str, what: str) -> str:

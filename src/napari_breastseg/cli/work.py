@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 
 from napari_breastseg.case import TUMOUR, Case, Prediction, overlay, slices
 from napari_breastseg.cli.maps import explained, maps_answer
@@ -50,7 +52,8 @@ def predict_file(
             explanation = explained(speaker, case, loaded, mask, device, frloss)
     else:
         prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss, out)
-    voxels = int(np.count_nonzero(mask == TUMOUR))
+    sizes = _parts(mask == TUMOUR)
+    voxels = sum(sizes)
     return {
         "case": case.name,
         "case_id": case_id,
@@ -59,9 +62,18 @@ def predict_file(
         "model": prediction.model,
         "tumour_voxels": voxels,
         "tumour_ml": round(voxels * case.geometry.voxel_ml, 3),
+        "parts": len(sizes),
+        "largest_ml": round(max(sizes, default=0) * case.geometry.voxel_ml, 3),
         **prediction.details,
         **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
     }
+
+
+def _parts(mask: npt.NDArray[np.bool_]) -> list[int]:
+    """Return the voxels of each part of a mask (26 neighbours)."""
+    labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes: list[int] = np.bincount(labels.ravel())[1:].tolist()
+    return sizes
 
 
 def _keep(mask: Any, case: Case, out: Path | None) -> None:
@@ -168,8 +180,6 @@ def record_mask(session: Session, case_id: str, mask: Any) -> int:
     int
         Regions that differed.
     """
-    from scipy import ndimage
-
     labels, count = ndimage.label(mask != session.mask(case_id), np.ones((3, 3, 3)))
     for number, found in enumerate(ndimage.find_objects(labels), 1):
         z, y, x = ((int(part.start), int(part.stop)) for part in found)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import safetensors.torch
 
-from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation import metrics
 from napari_breastseg.evaluation.published import Row, table_rows
 from napari_breastseg.evaluation.splits import Split, SplitPlan, keep_splits, patient_of
@@ -29,6 +28,7 @@ from napari_breastseg.methods.model import Model
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.from_scratch import TrainConfig, train_weights
+from napari_breastseg.training.settings import claim_folder
 
 METRICS = {
     "dice": metrics.dice,
@@ -109,7 +109,7 @@ def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, 
             case.check()
     splits = keep_splits(out / SPLIT, {case.name: case.fingerprint() for case in cases}, settings.split)
     folder = out / f"table-{settings.table}"
-    _claim(folder, settings)
+    claim_folder(folder, asdict(settings))
     rows = table_rows(settings.table, settings.patch)
     runs = [
         Run(row, row.preset, seed, fold, split, folder / row.key / f"fold-{fold}-seed-{seed}")
@@ -197,18 +197,6 @@ def _summary(row: Row, sizes: Mapping[str, int], results: Sequence[dict[str, Any
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _claim(folder: Path, settings: Reproduction) -> None:
-    """Refuse a folder that holds the table with other settings; else write them down."""
-    path, asked = folder / "settings.json", asdict(settings)
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        other = [f"{key} {kept.get(key)} there, {value} now" for key, value in asked.items() if kept.get(key) != value]
-        if other:
-            raise InputError(f"{folder} was begun with other settings ({'; '.join(other)}). Give the same to go on, or another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asked, indent=1).encode())
 
 
 def _named(job: Job[T], name: str) -> Job[T]:

@@ -121,6 +121,7 @@ def explain(
         scores[box][mine] = _enlarge(np.where(hard, part.similar, NONE), mine.shape)[mine]
     shown = np.clip(shown * place.inside, -1, 1)
     hardest = (scores != NONE) & healthy
+    shown[hardest] = scores[hardest]  # as they were compared, not softened by resampling
     anatomy = place if region == "breast" else breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
     rows, numbers = yield from list_hard_negatives(case, tumour, hardest, scores, anatomy)
     step = np.array(model.preset.spacing) / case.geometry.spacing

@@ -17,7 +17,7 @@ from napari_breastseg.preprocess.breast_region import BreastRegion
 from napari_breastseg.preprocess.intensity import body_mask, first_post_contrast
 from napari_breastseg.progress import Job, Progress
 
-Cause = Literal["skin", "heart", "vessel-like", "contralateral", "other"]
+Cause = Literal["skin", "heart", "edge", "vessel-like", "contralateral", "other"]
 Mask = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -28,6 +28,8 @@ LINK = 8.0
 DESCRIBING = "Describing what looks like tumour"
 SKIN = 5.0
 """mm from the air in front of the body: skin of 1 to 3 mm, and a voxel on either side of it."""
+EDGE = 2.0
+"""mm around the marked tumour that are its own edge: where a mask ends is a matter of a voxel of the working grid."""
 SCALES = (1.0, 1.8, 3.0)
 """Widths (mm, standard deviation) at which tubes are looked for: vessels of about 2 to 8 mm."""
 LENGTH, SLENDER, AROUND = 15.0, 3.0, 15.0
@@ -55,9 +57,9 @@ class HardNegative:
     cause : str
         The first that applies to at least half of its voxels: "skin" (within 5 mm of the air in front of the body), "heart" (behind the
         chest wall as :func:`breast_region` draws it: heart, great vessels, liver; only where both breasts are in view and the whole field
-        of view is searched), "vessel-like" (see :func:`tubular`), "contralateral" (in the other breast than the largest part of the
-        tumour), else "other". Skin and chest wall come first because place tells more than shape: skin cut at a slant looks like a tube.
-        Vessels come before the side because a vessel in the other breast is a vessel.
+        of view is searched), "edge" (within 2 mm of the marked tumour), "vessel-like" (see :func:`tubular`), "contralateral" (in the other
+        breast than the largest part of the tumour), else "other". Skin, chest wall and edge come first because place tells more than
+        shape: skin cut at a slant looks like a tube. Vessels come before the side because a vessel in the other breast is a vessel.
     """
 
     number: int
@@ -171,13 +173,19 @@ class _Surroundings:
 
     def distance(self, places: Places) -> float:
         """Gap to the tumour in mm, for voxels that are not tumour."""
-        return float(self._tumour.query(places * self._spacing)[0].min())
+        return float(self._gaps(places).min())
+
+    def _gaps(self, places: Places) -> npt.NDArray[np.float64]:
+        gaps: npt.NDArray[np.float64] = self._tumour.query(places * self._spacing)[0]
+        return gaps
 
     def cause(self, places: Places) -> Cause:
         if self._air is not None and _mostly(self._air.query(places * self._spacing)[0] <= SKIN):
             return "skin"
         if _mostly(~self._inside[places[:, 1], places[:, 2]]):
             return "heart"
+        if _mostly(self._gaps(places) <= EDGE):
+            return "edge"
         if tubular(self._bright, places, self._spacing):
             return "vessel-like"
         if self._middle is not None and _mostly((places[:, 2] < self._middle) != (self._tumour_x < self._middle)):

@@ -97,6 +97,15 @@ def canonical_affine(geometry: Geometry) -> npt.NDArray[np.float64]:
     return matrix
 
 
+def place_in_file(index_zyx: tuple[int, int, int], geometry: Geometry) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Return where a canonical voxel (z, y, x) lies: its index (i, j, k) in the file, and the place of its centre in RAS mm."""
+    z, y, x = index_zyx
+    inside = np.array([x, y, z, 1.0])
+    i, j, k = (round(float(c)) for c in (inv_ornt_aff(_turn_to_canonical(geometry.affine), geometry.original_shape) @ inside)[:3])
+    right, front, up = (float(c) for c in (canonical_affine(geometry) @ inside)[:3])
+    return (i, j, k), (right, front, up)
+
+
 def same_grid(a: Geometry, b: Geometry) -> bool:
     """Tell whether two geometries put the same voxels at the same places, whatever the order in which their files store them."""
     if canonical_shape(a) != canonical_shape(b):

@@ -102,7 +102,7 @@ class Session:
         """
         root = Path(path).absolute()
         if not (root / DATABASE).is_file():
-            raise SessionError(f"{root} holds no session. Create one there first (Session.create), or choose another folder.")
+            raise SessionError(f"{root} holds no session. Create one by predicting a case into it, or choose another folder.")
         if read_only:
             return cls(root, None)
         with in_words(f"The session {root}", "opened"):

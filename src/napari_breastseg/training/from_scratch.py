@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -25,6 +24,7 @@ from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.loop import FitConfig, Weights, fit
 from napari_breastseg.training.replay import EXAM_SEEDS, phantom_volume
 from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch, make_volume
+from napari_breastseg.training.settings import claim_folder
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def train_weights(
         "cases": {case.name: case.fingerprint() for case in labelled},
         **asdict(config),
     }
-    _claim(out, settings)
+    claim_folder(out, settings)
     volumes: list[Volume | Path] = []
     for index in range(config.phantoms):
         yield Progress(index, total, "Making phantoms")
@@ -183,16 +183,6 @@ def _content(save: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
     buffer = BytesIO()
     save(buffer, *arrays, **named)
     return buffer.getvalue()
-
-
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "settings.json"
-    text = json.dumps(settings, indent=2)
-    if not path.is_file():
-        write_atomically(path, text.encode())
-    elif path.read_text(encoding="utf-8") != text:
-        raise InputError(f"{out} holds a training run with other settings or data. Choose another folder, or the same to resume it.")
 
 
 def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:

@@ -108,6 +108,8 @@ class ExplainSection(Section):
             return
         for layer in explanation_layers(explanation, view.case.geometry):
             view.show_result(layer)
+        if self.desk.painter is not None:
+            self.desk.painter.layer.contour = 1  # so that what lies below it is seen
         self._explained = mask, model
         self._fill(explanation.rows)
         self.refresh()
