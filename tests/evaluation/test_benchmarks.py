@@ -55,9 +55,9 @@ def test_a_forced_back_end_and_engine_stay_forced() -> None:
 
 
 def test_memory_is_that_of_the_process_alone() -> None:
-    held = torch.ones(2**27)  # 512 MiB here are none there
+    held = torch.ones(2**28)  # 1 GiB here is none there
     used = module._peak_memory(f"{OURS}, torch", 16)
-    assert held.sum() > 0 and 50 < used < 900 < 512 + module._peak_rss()
+    assert held.sum() > 0 and 50 < used < 900 < module._peak_rss()
 
 
 def test_fused_layers_are_counted_as_one() -> None:

@@ -150,13 +150,19 @@ def test_undecided_voxels_take_part_in_nothing(one_breast: tuple[Case, npt.NDArr
     np.testing.assert_allclose(result.maps["frloss-similarity"], similar, atol=1e-5)
 
 
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each window whose features were computed."""
+    counted: list[int] = []
+    whole: Callable[..., Tensor] = Runner.features
+    monkeypatch.setattr(Runner, "features", lambda self, channels: counted.append(1) or whole(self, channels))
+    return counted
+
+
 def test_windows_with_tumour_come_first_and_run_once_while_there_is_room(
-    one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model, monkeypatch: pytest.MonkeyPatch
+    one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model, runs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case, tumour = one_breast
-    runs: list[int] = []
-    whole: Callable[..., Tensor] = Runner.features
-    monkeypatch.setattr(Runner, "features", lambda self, channels: runs.append(1) or whole(self, channels))
     result = run(explain(case, model, tumour, device="cpu", region="full", settings=SETTINGS))
     windows = result.details["windows"]
     assert len(runs) == windows
@@ -168,13 +174,8 @@ def test_windows_with_tumour_come_first_and_run_once_while_there_is_room(
         np.testing.assert_array_equal(values, again.maps[name])
 
 
-def test_cancelling_stops_at_the_next_window(
-    one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelling_stops_at_the_next_window(one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model, runs: list[int]) -> None:
     case, tumour = one_breast
-    runs: list[int] = []
-    whole: Callable[..., Tensor] = Runner.features
-    monkeypatch.setattr(Runner, "features", lambda self, channels: runs.append(1) or whole(self, channels))
     job = explain(case, model, tumour, device="cpu", region="full")
     while next(job).step < 1:
         pass

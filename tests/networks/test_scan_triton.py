@@ -41,6 +41,7 @@ class Case(NamedTuple):
     states: int
     routes: int
     strided: bool = False
+    bias: float = -2.0
 
 
 CASES = {
@@ -51,6 +52,7 @@ CASES = {
     "blocks of channels": Case(1, 1, 9, 6, 32, 1),
     "many states": Case(1, 2, 13, 3, 64, 1),
     "more states than a warp's tile": Case(1, 1, 10, 2, 200, 1),
+    "tiny steps": Case(1, 1, 12, 2, 7, 4, bias=-12.0),
 }
 
 
@@ -69,7 +71,7 @@ def inputs(case: Case) -> list[Tensor]:
     order = share.expand_as(shuffled).gather(2, shuffled)
     u, delta = normal(case.batch, voxels, case.channels), normal(*line, case.channels)
     b, c = normal(*line, case.states), normal(*line, case.states)
-    skip, bias = normal(case.routes, case.channels), normal(case.routes, case.channels) - 2
+    skip, bias = normal(case.routes, case.channels), normal(case.routes, case.channels) + case.bias
     return [u, delta, a, b, c, skip, bias, order]
 
 

@@ -23,9 +23,9 @@ Map = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 """Voxel indices, shape (voxel, 3)."""
 
+DESCRIBING = "Describing what looks like tumour"
 LINK = 8.0
 """Hardest voxels within so many mm of each other belong to one component."""
-DESCRIBING = "Describing what looks like tumour"
 SKIN = 5.0
 """mm from the air in front of the body: skin of 1 to 3 mm, and a voxel on either side of it."""
 EDGE = 2.0
