@@ -119,8 +119,14 @@ def test_operator_takes_strided_input_and_differentiates() -> None:
 @pytest.mark.parametrize("strided", [False, True])
 def test_operator_is_registered_properly(backend: tuple[torch.dtype, float], strided: bool) -> None:
     plain = [t.to(backend[0]) for t in inputs(1, (1, 3, 4), 2, 7, 4)]
-    args = tuple((t.transpose(0, 1).contiguous().transpose(0, 1) if strided else t).requires_grad_() for t in plain)
+    args = tuple((t.mT.contiguous().mT if strided else t).requires_grad_() for t in plain)
+    assert args[0].is_contiguous() is not strided
     results = torch.library.opcheck(torch.ops.napari_breastseg.cross_scan.default, (*args, [1, 3, 4], 0))
+    assert set(results.values()) == {"SUCCESS"}
+    grad = args[0].detach() + 0.1
+    backward = torch.ops.napari_breastseg.cross_scan_backward.default
+    weights = [t.detach() for t in args]
+    results = torch.library.opcheck(backward, (grad, *weights, [1, 3, 4], 0), test_utils=("test_schema", "test_faketensor"))
     assert set(results.values()) == {"SUCCESS"}
 
 

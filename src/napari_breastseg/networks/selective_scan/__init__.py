@@ -121,14 +121,15 @@ def _shape_only(u: Tensor, *_: Any) -> Tensor:
 def _cross_scan_backward(
     grad: Tensor, u: Tensor, project: Tensor, project_dt: Tensor, a: Tensor, skip: Tensor, bias: Tensor, size: Sequence[int], axis: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    grad, u = grad.contiguous(), u.contiguous()
     low, delta, b, c = _projections(u, project, project_dt, a.shape[2])
     order = _order(a.shape[0], tuple(size), axis, u.device)
-    du, ddelta, da, db, dc, dskip, dbias = _backend(u).backward(grad, u, delta, a, b, c, skip, bias, order)
+    du, ddelta, da, db, dc, dskip, dbias = _backend(u).backward(grad.contiguous(), u, delta, a, b, c, skip, bias, order)
     dprojected = torch.cat([torch.einsum("bvkc,kcr->bvkr", ddelta, project_dt), db, dc], -1)
     dproject = torch.einsum("bvkr,bvc->krc", dprojected, u)
     dproject_dt = torch.einsum("bvkc,bvkr->kcr", ddelta, low)
-    return du + dprojected.flatten(2) @ project.flatten(0, 1), dproject, dproject_dt, da, dskip, dbias
+    du = du + dprojected.flatten(2) @ project.flatten(0, 1)
+    # Contiguous, as the registered shapes say.
+    return du.contiguous(), dproject.contiguous(), dproject_dt.contiguous(), da.contiguous(), dskip.contiguous(), dbias.contiguous()
 
 
 def _shapes_only(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
