@@ -29,6 +29,17 @@ def slices(box: Box) -> tuple[slice, slice, slice]:
     return slice(z0, z1), slice(y0, y1), slice(x0, x1)
 
 
+def box_around(mask: npt.NDArray[np.bool_]) -> Box | None:
+    """Return the smallest box around the true voxels of a ``(z, y, x)`` array, None if there are none."""
+    depth = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not depth.size:
+        return None
+    slab = mask[depth[0] : depth[-1] + 1]
+    rows, columns = np.flatnonzero(slab.any(axis=(0, 2))), np.flatnonzero(slab.any(axis=(0, 1)))
+    (z0, z1), (y0, y1), (x0, x1) = ((int(found[0]), int(found[-1]) + 1) for found in (depth, rows, columns))
+    return (z0, z1), (y0, y1), (x0, x1)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Where the voxels of a case lie in the patient.

@@ -208,13 +208,18 @@ def test_missing_files_are_named(kept: tuple[Path, str, str]) -> None:
 
 def test_links_that_lead_out_are_refused(kept: tuple[Path, str, str], tmp_path: Path) -> None:
     folder, case_id, sha = kept
-    for name in (f"models/{sha}.safetensors", f"cases/{case_id}.ome.zarr"):
+    for name in (f"models/{sha}.safetensors", f"cases/{case_id}.ome.zarr", "predictions", f"labels/{case_id}"):
         (folder / name).rename(tmp_path / "elsewhere")
         (folder / name).symlink_to(tmp_path / "elsewhere")
-        with Session.open(folder) as session:
-            with pytest.raises(BreastSegError, match="out of the session"):
-                session.model_path(sha)
-                session.case(case_id)
-            assert any("out of the session" in problem for problem in session.verify())
+        for read_only in (True, False):
+            with pytest.raises(SessionError, match="out of the session"):
+                Session.open(folder, read_only)
         (folder / name).unlink()
         (tmp_path / "elsewhere").rename(folder / name)
+    array = f"cases/{case_id}.ome.zarr/0/c"
+    (folder / array).rename(tmp_path / "elsewhere")
+    (folder / array).symlink_to(tmp_path / "elsewhere")
+    with Session.open(folder) as session:
+        with pytest.raises(BreastSegError, match="out of the session"):
+            session.case(case_id)
+        assert any("out of the session" in problem for problem in session.verify())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -11,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, slices
+from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, box_around, slices
 from napari_breastseg.errors import InputError, SessionError, StaleEditError
 from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.journal import Journal, counter_of, now
 from napari_breastseg.session.packing import pack, pack_mask, unpack, unpack_mask
 from napari_breastseg.session.rows import Change, Edit, EditRow
 from napari_breastseg.session.snapshots import Snapshots
+from napari_breastseg.session.text import from_json, to_json, understood
 
+CHECKOUT = "back to"
+"""The tool of an edit that makes an earlier version the present one, followed by its seq."""
 _CACHED_CASES = 4
 
 
@@ -100,12 +102,24 @@ class Annotations:
                 if not stack:
                     return None
                 target = self._journal.rows("edit", "case_id=? AND seq=?", (case_id, stack[-1]))[0]
-                box, mask, new, old = _unpacked(target)
+                box, mask, new, old = unpacked(target, state.labels.shape)
                 if not np.array_equal(state.labels[slices(box)][mask], new):
                     raise SessionError(f"The journal around edit {target['seq']} does not fit together. Run `napari-breastseg verify`.")
                 seq = self._append(case_id, box, mask, old, new, which, state.seq, target["seq"])
             self._applied(case_id, state, box, mask, old, seq, target["seq"])
         return Change(seq=seq, box=box, undoes=target["seq"])
+
+    def checkout(self, case_id: str, seq: int) -> Change | None:
+        """Make the version `seq` the present one by a new edit; see :meth:`Session.checkout`."""
+        with self._journal.lock:
+            wanted = self.at(case_id, seq)
+            labels = self._current(case_id).labels
+            box = box_around(labels != wanted)
+            if box is None:
+                return None
+            place = slices(box)
+            edit = Edit(box, labels[place] != wanted[place], wanted[place], f"{CHECKOUT} {seq}", self.seq(case_id))
+            return Change(seq=self.record(case_id, edit), box=box, undoes=None)
 
     def at(self, case_id: str, seq: int | None) -> npt.NDArray[np.uint8]:
         """Return the annotation as it stood at `seq`, or as it stands now."""
@@ -121,7 +135,7 @@ class Annotations:
         """Return all edits of a case, oldest first."""
         self._cases.row(case_id)
         return [
-            EditRow(row["seq"], row["time"], row["tool"], _box(row["box"]), row["voxels"], row["undoes"])
+            EditRow(row["seq"], row["time"], row["tool"], box_of(row["box"]), row["voxels"], row["undoes"])
             for row in self._journal.rows("edit", "case_id=?", (case_id,))
         ]
 
@@ -184,7 +198,7 @@ class Annotations:
             case_id=case_id,
             time=now(),
             tool=tool,
-            box=json.dumps(box),
+            box=to_json(box, "The edit"),
             voxels=int(new.size),
             mask=pack_mask(mask),
             new=pack(new),
@@ -207,23 +221,37 @@ class Annotations:
 
 def replay(row: sqlite3.Row, labels: npt.NDArray[np.uint8], *, check: bool = False) -> bool:
     """Apply an edit's row to `labels` in place; with `check`, tell whether the old values were the ones that the row names."""
-    box, mask, new, old = _unpacked(row)
+    box, mask, new, old = unpacked(row, labels.shape)
     part = labels[slices(box)]
     fits = not check or np.array_equal(part[mask], old)
     part[mask] = new
     return fits
 
 
-def _unpacked(row: sqlite3.Row) -> tuple[Box, npt.NDArray[np.bool_], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    box = _box(row["box"])
-    mask = unpack_mask(row["mask"], tuple(stop - start for start, stop in box))
-    voxels = int(np.count_nonzero(mask))
-    return box, mask, unpack(row["new"], voxels), unpack(row["old"], voxels)
+def unpacked(row: sqlite3.Row, shape: tuple[int, ...]) -> tuple[Box, npt.NDArray[np.bool_], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return an edit's box, mask, new and old values.
+
+    Raises
+    ------
+    SessionError
+        If the box does not lie within the case's `shape`, or the values are not those of an annotation.
+    """
+    box = box_of(row["box"])
+    what = f"Edit {row['seq']} of {row['case_id']}"
+    with understood(what):
+        if any(not 0 <= start < stop <= n for (start, stop), n in zip(box, shape, strict=True)):
+            raise ValueError("outside the case")
+        mask = unpack_mask(row["mask"], tuple(stop - start for start, stop in box))
+        voxels = int(np.count_nonzero(mask))
+        return box, mask, unpack(row["new"], voxels), unpack(row["old"], voxels)
 
 
-def _box(text: str) -> Box:
-    z, y, x = (tuple(int(n) for n in pair) for pair in json.loads(text))
-    return (z[0], z[1]), (y[0], y[1]), (x[0], x[1])
+def box_of(text: str) -> Box:
+    """Return the box of an edit's row."""
+    found = from_json(text, "The box of an edit")
+    with understood("The box of an edit"):
+        (z0, z1), (y0, y1), (x0, x1) = ((int(start), int(stop)) for start, stop in found)
+        return (z0, z1), (y0, y1), (x0, x1)
 
 
 def _checked(edit: Edit, shape: tuple[int, ...]) -> tuple[Box, npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:

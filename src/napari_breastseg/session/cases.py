@@ -1,25 +1,31 @@
-"""The examinations of a session: copied in once, phase by phase, and named by their content."""
+"""The examinations of a session: copied in once, phase by phase, or linked; named by their content."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sqlite3
 import unicodedata
+import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_breastseg.case import Case, Geometry
-from napari_breastseg.errors import InputError
-from napari_breastseg.session.durable import aside, in_words, manifest_of, publish, settle, to_json
+from napari_breastseg.errors import BreastSegError, InputError, SessionError
+from napari_breastseg.session.chunks import check_shape
+from napari_breastseg.session.durable import aside, in_words, publish, settle
 from napari_breastseg.session.images import StoredImage, create_image, fill
 from napari_breastseg.session.journal import Journal, now
+from napari_breastseg.session.links import LinkedImage, is_trusted, read_linked, trust
+from napari_breastseg.session.manifests import manifest_of, problems_with, read_manifest
+from napari_breastseg.session.places import CASES
+from napari_breastseg.session.text import from_json, to_json, understood
 
-CASES = "cases"
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
+_IDENTITY = "identity"
 
 
 class Cases:
@@ -43,61 +49,112 @@ class Cases:
 
     def shape(self, case_id: str) -> tuple[int, int, int]:
         """Return the case's grid (z, y, x)."""
-        _, z, y, x = json.loads(self.row(case_id)["shape"])
+        _, z, y, x = _shape(self.row(case_id))
         return z, y, x
 
-    def add(self, case: Case) -> str:
-        """Copy `case` in and return its id; a case with the same content is already there and keeps its id."""
+    def add(self, case: Case, link: Path | None) -> str:
+        """Copy or link `case` and return its id; a case with the same content keeps its id, and its files are mended if need be."""
         self._journal.writable()
-        content = _content_hash(case)
+        content = content_hash(case)
         known = self._known(content)
-        if known is not None:
-            return known
-        case_id = f"{_slug(case.name)}-{content[:10]}"
+        if known is not None and (known["link"] is not None or not self.problems(known)):
+            return str(known["case_id"])
+        if link is not None and known is None:
+            return self._link(case, link.absolute(), content)
+        return self._copy(case, content)
+
+    def _copy(self, case: Case, content: str) -> str:
+        case_id = _new_id(case, content)
         with in_words(f"The case {case.name}"), aside(self._root / CASES) as temporary:
-            array = create_image(
-                temporary,
-                case.name,
-                case.images.shape,
-                np.float32,
-                case.geometry.spacing,
-                leading="t",
-                times=case.times,
-                own=json.loads(to_json(_facts(case), "The case's metadata")),
-            )
+            own = from_json(to_json(_facts(case), "The case's metadata"), "The case's metadata")
+            spacing = case.geometry.spacing
+            array = create_image(temporary, case.name, case.images.shape, np.float32, spacing, leading="t", times=case.times, own=own)
             for index in range(case.phases):
                 fill(array, case.phase(index), first=index)
             settle(temporary)
-            manifest = manifest_of(temporary)
+            manifest = to_json(manifest_of(temporary), "The case")
             with self._journal.transaction(f"The case {case.name}"):
                 known = self._known(content)
-                if known is not None:
-                    return known
+                case_id = case_id if known is None else known["case_id"]
                 publish(temporary, self.folder(case_id))
-                self._append(case, case_id, content, to_json(manifest, "The case"))
+                if known is None:
+                    self._append(case, case_id, content, manifest, None)
+                else:
+                    self._journal.amend("case", known, manifest=manifest)
+        return case_id
+
+    def _link(self, case: Case, path: Path, content: str) -> str:
+        found = read_linked(path)
+        if found.images.shape != case.images.shape or content_hash(replace(found, times=case.times, modality=case.modality)) != content:
+            raise InputError(f"The images in {path} are not those of {case.name}, so they cannot be linked. Copy them into the session.")
+        case_id = _new_id(case, content)
+        with self._journal.transaction(f"The case {case.name}"):
+            if self._journal.head(_IDENTITY) is None:
+                self._journal.set_head(_IDENTITY, uuid.uuid4().hex)
+            self._append(case, case_id, content, "{}", str(path))
+        self.trust_links()
         return case_id
 
     def get(self, case_id: str) -> Case:
         """Return the case with images that are read when they are sliced."""
         row = self.row(case_id)
-        return Case(
-            name=row["name"],
-            images=self.images(row),
-            geometry=self.geometry(case_id),
-            times=tuple(json.loads(row["times"])),
-            modality=row["modality"],
-            metadata=json.loads(row["metadata"]),
-        )
+        geometry = self.geometry(case_id)
+        images = self.images(row)
+        with understood(f"The case {case_id}"):
+            times = tuple(float(t) for t in from_json(row["times"], f"The case {case_id}"))
+            metadata = dict(from_json(row["metadata"], f"The case {case_id}"))
+            return Case(str(row["name"]), images, geometry, times, row["modality"], metadata)
 
     def geometry(self, case_id: str) -> Geometry:
         """Return where the case's voxels lie, without touching its images."""
-        facts = json.loads(self.row(case_id)["geometry"])
-        return Geometry(tuple(facts["spacing"]), np.asarray(facts["affine"], dtype=np.float64), tuple(facts["original_shape"]))
+        facts = from_json(self.row(case_id)["geometry"], f"The case {case_id}")
+        with understood(f"The case {case_id}"):
+            z, y, x = (float(s) for s in facts["spacing"])
+            i, j, k = (int(n) for n in facts["original_shape"])
+            return Geometry((z, y, x), np.asarray(facts["affine"], dtype=np.float64), (i, j, k))
 
-    def images(self, row: sqlite3.Row) -> StoredImage:
-        """Return the array (phase, z, y, x) of a case's row."""
-        manifest = json.loads(row["manifest"])
-        return StoredImage(self._root, self.folder(row["case_id"]), "0", manifest, json.loads(row["shape"]), np.float32)
+    def images(self, row: sqlite3.Row) -> StoredImage | LinkedImage:
+        """Return the array (phase, z, y, x) of a case's row.
+
+        Raises
+        ------
+        SessionError
+            If the files are damaged, or linked in a session whose links are not trusted.
+        """
+        shape = _shape(row)
+        if row["link"] is None:
+            manifest = read_manifest(row["manifest"], row["case_id"])
+            return StoredImage(self._root, self.folder(row["case_id"]), "0", manifest, shape, np.float32)
+        if not self.links_trusted():
+            raise SessionError(
+                f"The images of {row['name']} lie outside the session, in {row['link']}, and the session was not made here. "
+                "Have its links followed only if you know where it comes from."
+            )
+        times, modality = tuple(from_json(row["times"], row["case_id"])), row["modality"]
+        return LinkedImage(
+            Path(row["link"]), shape, lambda found: content_hash(replace(found, times=times, modality=modality)) == row["hash"]
+        )
+
+    def links_trusted(self) -> bool:
+        """Tell whether links may be followed; so they may where there are none."""
+        identity = self._journal.head(_IDENTITY)
+        return identity is None or is_trusted(self._root, str(identity))
+
+    def trust_links(self) -> None:
+        """Remember that the links of this session may be followed."""
+        trust(self._root, str(self._journal.head(_IDENTITY)))
+
+    def problems(self, row: sqlite3.Row) -> list[str]:
+        """Say what is wrong with the files of a case."""
+        if row["link"] is not None:
+            try:
+                np.asarray(self.images(row)[0, 0, 0, 0])
+            except BreastSegError as error:
+                return [str(error).rstrip(".")]
+            return []
+        folder = self.folder(row["case_id"])
+        manifest = read_manifest(row["manifest"], row["case_id"])
+        return problems_with(self._root, folder, manifest)
 
     def folder(self, case_id: str) -> Path:
         """Return where the images of a case lie; only ids that we made ourselves are taken."""
@@ -105,11 +162,11 @@ class Cases:
             raise InputError(f"{case_id!r} is no case id. Use one that the session lists.")
         return self._root / CASES / f"{case_id}.ome.zarr"
 
-    def _known(self, content: str) -> str | None:
+    def _known(self, content: str) -> sqlite3.Row | None:
         found = self._journal.rows("case", "hash=?", (content,))
-        return str(found[0]["case_id"]) if found else None
+        return found[0] if found else None
 
-    def _append(self, case: Case, case_id: str, content: str, manifest: str) -> None:
+    def _append(self, case: Case, case_id: str, content: str, manifest: str, link: str | None) -> None:
         facts = _facts(case)
         self._journal.append(
             "case",
@@ -123,7 +180,26 @@ class Cases:
             modality=case.modality,
             metadata=to_json(facts["metadata"], "The case's metadata"),
             manifest=manifest,
+            link=link,
         )
+
+
+def content_hash(case: Case) -> str:
+    """Hash what makes an examination itself: voxels, geometry, times and modality, but not how it is called."""
+    facts = _facts(case)
+    header = {key: facts[key] for key in ("geometry", "times", "modality")}
+    digest = hashlib.sha256(to_json([header, [int(n) for n in case.images.shape]], "The case").encode())
+    for index in range(case.phases):
+        digest.update(np.ascontiguousarray(case.phase(index)).data)
+    return digest.hexdigest()
+
+
+def _shape(row: sqlite3.Row) -> tuple[int, ...]:
+    what = f"The case {row['case_id']}"
+    shape = check_shape(from_json(row["shape"], what), what)
+    with understood(what):
+        phases, z, y, x = shape
+        return phases, z, y, x
 
 
 def _facts(case: Case) -> dict[str, Any]:
@@ -141,16 +217,7 @@ def _facts(case: Case) -> dict[str, Any]:
     }
 
 
-def _content_hash(case: Case) -> str:
-    """Hash what makes an examination itself: voxels, geometry, times and modality, but not how it is called."""
-    facts = _facts(case)
-    header = {key: facts[key] for key in ("geometry", "times", "modality")}
-    digest = hashlib.sha256(to_json([header, [int(n) for n in case.images.shape]], "The case").encode())
-    for index in range(case.phases):
-        digest.update(np.ascontiguousarray(case.phase(index)).data)
-    return digest.hexdigest()
-
-
-def _slug(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "case"
+def _new_id(case: Case, content: str) -> str:
+    plain = unicodedata.normalize("NFKD", case.name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "case"
+    return f"{slug}-{content[:10]}"

@@ -7,23 +7,17 @@ without the fsyncs survives a crash of the process but not of the machine.
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 import sqlite3
-import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from napari_breastseg.errors import SessionError
 
 TEMPORARY = ".tmp-"
-Manifest: TypeAlias = dict[str, list[Any]]
-"""Relative path (with ``/``) of every file of a folder: ``[size in bytes, sha256]``."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -159,77 +153,3 @@ def remove_leftovers(folders: list[Path]) -> None:
     for folder in folders:
         for leftover in folder.glob(f"{TEMPORARY}*") if folder.is_dir() else ():
             remove(leftover)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of the file's bytes as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def manifest_of(folder: Path) -> Manifest:
-    """List every file under `folder` with its size and sha256."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): [path.stat().st_size, sha256_of(path)] for path in paths}
-
-
-def check_quickly(root: Path, folder: Path, manifest: Mapping[str, list[Any]]) -> None:
-    """Check before reading that `folder` is the one in `manifest`: plain files within `root`, right sizes, and right bytes of the metadata.
-
-    The chunks carry their own checksums, which are checked as they are read.
-
-    Raises
-    ------
-    SessionError
-        If something is missing, changed, or a link.
-    """
-    for name in manifest:
-        problem = problem_with(root, folder, name, manifest[name], whole=name.endswith(".json"))
-        if problem:
-            raise SessionError(f"{problem}. Restore it from a backup; `napari-breastseg verify` lists everything that is damaged.")
-
-
-def problem_with(root: Path, folder: Path, name: str, entry: list[Any], *, whole: bool) -> str | None:
-    """Say what is wrong with one file of a manifest, or None; `whole` also compares its sha256."""
-    path = folder / name
-    shown = path.relative_to(root).as_posix()
-    if ".." in Path(name).parts or Path(name).is_absolute() or _through_a_link(root, path):
-        return f"{shown} leads out of the session"
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return f"{shown} is missing"
-    if not stat.S_ISREG(found.st_mode):
-        return f"{shown} is not a plain file"
-    if found.st_size != entry[0] or (whole and sha256_of(path) != entry[1]):
-        return f"{shown} is damaged"
-    return None
-
-
-def _through_a_link(root: Path, path: Path) -> bool:
-    parts = path.relative_to(root).parts
-    return any(root.joinpath(*parts[:n]).is_symlink() for n in range(1, len(parts) + 1))
-
-
-def to_json(value: object, what: str) -> str:
-    """Return `value` as JSON text; numpy numbers and arrays are taken as plain ones.
-
-    Raises
-    ------
-    SessionError
-        If the value holds something that JSON cannot.
-    """
-    try:
-        return json.dumps(value, default=_plain, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        raise SessionError(f"{what} cannot be stored: {error}. Give numbers, texts, lists and dictionaries only.") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")

@@ -17,7 +17,8 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.durable import Manifest, check_quickly
+from napari_breastseg.session.chunks import check_array, check_shape
+from napari_breastseg.session.manifests import Manifest, check_quickly
 
 _SHARD_BYTES = 128 * 2**20
 _KEY = "napari-breastseg"
@@ -145,13 +146,13 @@ class StoredImage:
 
     def __init__(self, root: Path, folder: Path, path: str, manifest: Manifest, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
         self._shown = folder.relative_to(root).as_posix()
-        check_quickly(root, folder, {name: entry for name, entry in manifest.items() if name.startswith((f"{path}/", "zarr.json"))})
-        with_array = zarr.open_array(store=str(folder), path=path, mode="r", zarr_format=3)
-        if with_array.shape != tuple(shape) or with_array.dtype != np.dtype(dtype):
-            raise SessionError(f"{self._shown} is not the array that the session's journal names. Restore the session from a backup.")
-        self._array = with_array
-        self.shape: tuple[int, ...] = tuple(int(n) for n in shape)
+        self.shape = check_shape(shape, self._shown)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
+        check_quickly(root, folder, {name: entry for name, entry in manifest.items() if name.startswith((f"{path}/", "zarr.json"))})
+        prefix = f"{path}/"
+        files = (name.removeprefix(prefix) for name in manifest if name.startswith(prefix))
+        check_array(folder / path, self._shown, self.shape, self.dtype, files)
+        self._array = zarr.open_array(store=str(folder), path=path, mode="r", zarr_format=3)
 
     @property
     def ndim(self) -> int:

@@ -6,11 +6,10 @@ with a CRC-32 of its values; a counter per table (and per case for edits) in ``h
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,35 +17,13 @@ from typing import Any
 from urllib.parse import quote
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.durable import aside, fsync_file, fsync_folder, in_words, to_json
+from napari_breastseg.session.durable import aside, fsync_file, fsync_folder, in_words
 from napari_breastseg.session.packing import Sql, checksum
+from napari_breastseg.session.places import DATABASE, check_plain, on_network
+from napari_breastseg.session.schema import APPLICATION, SCHEMA, TABLES, VERSION, create_tables, insert, is_whole, migrate, named, order
+from napari_breastseg.session.text import from_json, to_json
 
-DATABASE = "session.sqlite"
-VERSION = 1
-_APPLICATION = 0x6E627367
-_WRITING = ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "journal_size_limit=16777216")
-
-_SCHEMA = """
-CREATE TABLE head(name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE "case"(id INTEGER PRIMARY KEY, case_id TEXT UNIQUE NOT NULL, hash TEXT UNIQUE NOT NULL, time TEXT NOT NULL, name TEXT NOT NULL,
-    shape TEXT NOT NULL, geometry TEXT NOT NULL, times TEXT NOT NULL, modality TEXT NOT NULL, metadata TEXT NOT NULL,
-    manifest TEXT NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE edit(case_id TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, tool TEXT NOT NULL, box TEXT NOT NULL,
-    voxels INTEGER NOT NULL, mask BLOB NOT NULL, new BLOB NOT NULL, old BLOB NOT NULL, base INTEGER NOT NULL, undoes INTEGER,
-    crc INTEGER NOT NULL, PRIMARY KEY(case_id, seq));
-CREATE TABLE snapshot(id INTEGER PRIMARY KEY, case_id TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, manifest TEXT NOT NULL,
-    crc INTEGER NOT NULL, UNIQUE(case_id, seq));
-CREATE TABLE mark(id INTEGER PRIMARY KEY, case_id TEXT NOT NULL, time TEXT NOT NULL, what TEXT NOT NULL, value TEXT NOT NULL,
-    seq INTEGER NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE prediction(id INTEGER PRIMARY KEY, case_id TEXT NOT NULL, model TEXT NOT NULL, time TEXT NOT NULL, details TEXT NOT NULL,
-    arrays TEXT NOT NULL, manifest TEXT NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE model(id INTEGER PRIMARY KEY, sha TEXT UNIQUE NOT NULL, parent TEXT, time TEXT NOT NULL, card TEXT NOT NULL,
-    crc INTEGER NOT NULL);
-CREATE TABLE round(id INTEGER PRIMARY KEY, time TEXT NOT NULL, case_ids TEXT NOT NULL, parent TEXT, candidate TEXT,
-    adopted INTEGER NOT NULL, reasons TEXT NOT NULL, figures TEXT NOT NULL, seqs TEXT NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE event(id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, details TEXT NOT NULL, crc INTEGER NOT NULL);
-"""
-TABLES = ("case", "edit", "snapshot", "mark", "prediction", "model", "round", "event")
+_WRITING = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "journal_size_limit=16777216")
 
 
 def now() -> str:
@@ -69,11 +46,15 @@ class Journal:
         self._path = folder / DATABASE
         self._columns: dict[str, list[str]] = {}
         with in_words(f"The session {folder}", "opened"):
-            self._connection = _connect(self._path, read_only)
+            self._connection = connect(self._path, read_only)
             try:
+                if read_only and version_of(self._connection, self._path) < VERSION:
+                    self._connection = _in_memory(self._connection)
                 self._check()
                 if not read_only:
-                    for setting in _WRITING:
+                    # The write-ahead log needs memory that processes share, which network folders do not give.
+                    mode = "DELETE" if on_network(folder) else "WAL"
+                    for setting in (f"journal_mode={mode}", *_WRITING):
                         self._connection.execute(f"PRAGMA {setting}")
             except BaseException:
                 self._connection.close()
@@ -82,16 +63,8 @@ class Journal:
     @staticmethod
     def create(folder: Path) -> None:
         """Write an empty database into `folder`; it appears whole or not at all."""
-        with in_words(f"The session {folder}"), aside(folder) as path:
-            connection = sqlite3.connect(path, isolation_level=None)
-            try:
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA application_id={_APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;")
-            finally:
-                connection.close()
-            fsync_file(path)
-            os.replace(path, folder / DATABASE)
-            fsync_folder(folder)
+        with in_words(f"The session {folder}"):
+            write_database(folder, lambda connection: None)
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""
@@ -103,14 +76,9 @@ class Journal:
                 self._connection.close()
 
     def _check(self) -> None:
-        found = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if found != _APPLICATION:
-            raise SessionError(f"{self._path} was not made by napari-breastseg. Choose another folder.")
-        if version > VERSION:
-            raise SessionError(f"{self._path} was made by a newer napari-breastseg (format {version}). Update this one to open it.")
+        version_of(self._connection, self._path)
         reference = sqlite3.connect(":memory:")
-        reference.executescript(_SCHEMA)
+        reference.executescript(SCHEMA)
         listing = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
         expected = reference.execute(listing).fetchall()
         reference.close()
@@ -155,13 +123,16 @@ class Journal:
         counter = counter_of(table, scope)
         number = int(self.head(counter) or 0) + 1
         row: dict[str, Sql] = {**values, "seq" if table == "edit" else "id": number}
-        columns = [name for name in self._columns[table] if name != "crc"]
-        ordered = [row[name] for name in columns]
-        names = ", ".join([*columns, "crc"])
-        marks = ", ".join("?" * (len(columns) + 1))
-        self._connection.execute(f'INSERT INTO "{table}"({names}) VALUES({marks})', [*ordered, checksum(ordered)])
+        insert(self._connection, table, {name: row[name] for name in self._columns[table] if name != "crc"})
         self.set_head(counter, number)
         return number
+
+    def amend(self, table: str, row: sqlite3.Row, **changes: Sql) -> None:
+        """Write a row anew inside a transaction with other values in some columns: for what was mended, never for what the person said."""
+        keys = [name.strip() for name in order(table).split(",")]
+        where = " AND ".join(f"{key}=?" for key in keys)
+        self._connection.execute(f'DELETE FROM "{table}" WHERE {where}', [row[key] for key in keys])
+        insert(self._connection, table, {name: changes.get(name, row[name]) for name in self._columns[table] if name != "crc"})
 
     def event(self, kind: str, details: dict[str, Any]) -> None:
         """Append an event inside a transaction."""
@@ -179,16 +150,15 @@ class Journal:
         for row, whole in found:
             if not whole:
                 raise SessionError(
-                    f"{named(table, row)} is damaged. Restore the session from a backup; `napari-breastseg verify` lists more."
+                    f"{named(table, row)} is damaged. Run `napari-breastseg session repair`, or restore the session from a backup."
                 )
         return [row for row, _ in found]
 
     def rows_as_found(self, table: str, where: str = "1", parameters: tuple[Sql, ...] = ()) -> list[tuple[sqlite3.Row, bool]]:
         """Return rows in their order and whether their checksums are right."""
-        key = "case_id, seq" if table == "edit" else "id"
         with self.lock, in_words("The session", "read"):
-            found = self._connection.execute(f'SELECT * FROM "{table}" WHERE {where} ORDER BY {key}', parameters).fetchall()
-        return [(row, checksum(tuple(row)[:-1]) == row["crc"]) for row in found]
+            found = self._connection.execute(f'SELECT * FROM "{table}" WHERE {where} ORDER BY {order(table)}', parameters).fetchall()
+        return [(row, is_whole(row)) for row in found]
 
     def light(self, query: str, parameters: tuple[Sql, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the result of a query that reads no whole rows."""
@@ -202,8 +172,10 @@ class Journal:
         if row is None:
             return None
         if checksum((row["name"], row["value"])) != row["crc"]:
-            raise SessionError(f"The entry {name} of the session is damaged. Restore the session from a backup.")
-        return json.loads(row["value"])
+            raise SessionError(
+                f"The entry {name} of the session is damaged. Run `napari-breastseg session repair`, or restore it from a backup."
+            )
+        return from_json(row["value"], f"The entry {name} of the session")
 
     def set_head(self, name: str, value: object) -> None:
         """Set a current value inside a transaction."""
@@ -216,14 +188,12 @@ def counter_of(table: str, scope: str = "") -> str:
     return f"rows/{table}/{scope}" if scope else f"rows/{table}"
 
 
-def named(table: str, row: sqlite3.Row) -> str:
-    """Name a row for people."""
-    return f"Edit {row['seq']} of {row['case_id']}" if table == "edit" else f"Entry {row['id']} of the table {table}"
-
-
-def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+def connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    """Open the database file `path`, no part of which may be a link: SQLite would write through it."""
     if not path.is_file() or path.is_symlink():
         raise SessionError(f"{path.parent} holds no session. Create one there, or choose another folder.")
+    for ending in ("", "-wal", "-shm", "-journal"):
+        check_plain(path.with_name(path.name + ending))
     address = f"file:{quote(os.fspath(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
     if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
         address += "&immutable=1"
@@ -236,3 +206,46 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the format of a session's database.
+
+    Raises
+    ------
+    SessionError
+        If it is none, or of a newer format than this one.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+        raise SessionError(f"{path} was not made by napari-breastseg. Choose another folder.")
+    if version > VERSION:
+        raise SessionError(f"{path} was made by a newer napari-breastseg (format {version}). Update this one to open it.")
+    return version
+
+
+def write_database(folder: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Write a database aside, have `fill` write its rows, and put it in the place of the one in `folder`, which nobody may have open."""
+    with aside(folder) as path:
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            create_tables(connection)
+            fill(connection)
+        finally:
+            connection.close()
+        fsync_file(path)
+        os.replace(path, folder / DATABASE)
+        fsync_folder(folder)
+
+
+def _in_memory(old: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a session of an older format as one of this format that lasts as long as the connection; the file stays as it is."""
+    new = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        new.row_factory = sqlite3.Row
+        create_tables(new)
+        migrate(old, new)
+    finally:
+        old.close()
+    return new

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_breastseg.errors import SessionLockedError
+from napari_breastseg.session.places import LOCK
 
-LOCK_NAME = "LOCK"
 _FAR = 1 << 30
 """Windows locks bytes and then nobody may read them: this one lies far behind the owner's text."""
 
@@ -31,7 +31,7 @@ class SessionLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        path = folder / LOCK_NAME
+        path = folder / LOCK
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self._descriptor = os.open(path, flags, 0o644)
         if not _try_lock(self._descriptor):
@@ -64,7 +64,7 @@ class SessionLock:
 def owner(folder: Path) -> dict[str, Any] | None:
     """Return ``{"pid", "host", "started"}`` as written in the lock file of the session `folder`, or None if there is no such text."""
     try:
-        text = json.loads((folder / LOCK_NAME).read_bytes()[:4096])
+        text = json.loads((folder / LOCK).read_bytes()[:4096])
     except (FileNotFoundError, ValueError):
         return None
     return text if isinstance(text, dict) else None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, get_args
 
 from napari_breastseg.errors import InputError
-from napari_breastseg.session.durable import to_json
 from napari_breastseg.session.journal import Journal, now
 from napari_breastseg.session.rows import EventRow, MarkKind, MarkRow
+from napari_breastseg.session.text import from_json, to_json
 
 
 def add_mark(journal: Journal, case_id: str, what: MarkKind, value: Any, seq: int) -> int:
@@ -22,9 +21,11 @@ def add_mark(journal: Journal, case_id: str, what: MarkKind, value: Any, seq: in
 def marks(journal: Journal, case_id: str) -> list[MarkRow]:
     """Return the marks of a case, oldest first."""
     found = journal.rows("mark", "case_id=?", (case_id,))
-    return [MarkRow(row["id"], row["time"], row["what"], json.loads(row["value"]), row["seq"]) for row in found]
+    return [MarkRow(row["id"], row["time"], row["what"], from_json(row["value"], f"The mark {row['id']}"), row["seq"]) for row in found]
 
 
 def events(journal: Journal) -> list[EventRow]:
     """Return the events of the session, oldest first."""
-    return [EventRow(row["id"], row["time"], row["kind"], json.loads(row["details"])) for row in journal.rows("event")]
+    return [
+        EventRow(row["id"], row["time"], row["kind"], from_json(row["details"], f"The event {row['id']}")) for row in journal.rows("event")
+    ]

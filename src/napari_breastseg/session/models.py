@@ -5,9 +5,9 @@ Weights are safetensors only. Nothing in a session is ever unpickled.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,17 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from napari_breastseg.errors import InputError, ModelError, SessionError
-from napari_breastseg.session.durable import aside, in_words, publish, settle, sha256_of, to_json
+from napari_breastseg.session.durable import aside, in_words, publish, settle
 from napari_breastseg.session.journal import Journal, now
+from napari_breastseg.session.manifests import sha256_of
+from napari_breastseg.session.places import MODELS, is_link
 from napari_breastseg.session.rows import ModelRow, RoundRow
+from napari_breastseg.session.text import from_json, to_json, understood
 
-MODELS = "models"
-_CURRENT = "current-model"
+CURRENT = "current-model"
+"""The entry of ``head``, and the kind of event, that names the model that predicts and learns."""
+LEARNING = "learning"
+"""The entry of ``head`` that tells of a learning round under way."""
 _SHA = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,9 +68,14 @@ class Models:
     def rows(self) -> list[ModelRow]:
         """Return all models, oldest first."""
         with self._journal.lock:
-            used = {json.loads(row["details"]).get("sha") for row in self._journal.rows("event", "kind=?", (_CURRENT,))}
+            chosen = self._journal.rows("event", "kind=?", (CURRENT,))
             found = self._journal.rows("model")
-        return [ModelRow(row["sha"], row["parent"], row["time"], json.loads(row["card"]), row["sha"] in used) for row in found]
+        with understood("The list of models"):
+            used = {from_json(row["details"], "An event").get("sha") for row in chosen}
+            return [
+                ModelRow(row["sha"], row["parent"], row["time"], dict(from_json(row["card"], "A card")), row["sha"] in used)
+                for row in found
+            ]
 
     def path(self, sha: str) -> Path:
         """Return the weights' file after checking that its bytes are still the ones that `sha` names."""
@@ -80,7 +90,7 @@ class Models:
         """Say what is wrong with the file of a model, or None."""
         path = self.file(sha)
         shown = path.relative_to(self._root).as_posix()
-        if path.is_symlink() or path.parent.is_symlink():
+        if is_link(path) or is_link(path.parent):
             return f"{shown} leads out of the session"
         if not path.is_file():
             return f"{shown} is missing"
@@ -91,7 +101,7 @@ class Models:
         """Say what is wrong with the card beside the weights, or None."""
         path = self.file(sha).with_suffix(".json")
         shown = path.relative_to(self._root).as_posix()
-        if path.is_symlink():
+        if is_link(path):
             return f"{shown} leads out of the session"
         if not path.is_file():
             return f"{shown} is missing"
@@ -100,7 +110,7 @@ class Models:
     @property
     def current(self) -> str | None:
         """The sha of the current model, or None before the first."""
-        found = self._journal.head(_CURRENT)
+        found = self._journal.head(CURRENT)
         return None if found is None else str(found)
 
     def use(self, sha: str) -> None:
@@ -112,8 +122,8 @@ class Models:
         self.path(sha)
         before = self.current
         if sha != before:
-            self._journal.set_head(_CURRENT, sha)
-            self._journal.event(_CURRENT, {"sha": sha, "before": before})
+            self._journal.set_head(CURRENT, sha)
+            self._journal.event(CURRENT, {"sha": sha, "before": before})
 
     def _known(self, sha: str) -> None:
         if not self._journal.rows("model", "sha=?", (sha,)):
@@ -135,6 +145,7 @@ class Models:
                 if candidate is None:
                     raise SessionError("A learning round without a candidate cannot be adopted. Learn again.")
                 self._make_current(candidate)
+            self._journal.set_head(LEARNING, None)
             return self._journal.append(
                 "round",
                 time=now(),
@@ -149,20 +160,34 @@ class Models:
 
     def rounds(self) -> list[RoundRow]:
         """Return all learning rounds, oldest first."""
-        return [
-            RoundRow(
-                id=row["id"],
-                time=row["time"],
-                case_ids=tuple(json.loads(row["case_ids"])),
-                parent=row["parent"],
-                candidate=row["candidate"],
-                adopted=bool(row["adopted"]),
-                reasons=tuple(json.loads(row["reasons"])),
-                figures=json.loads(row["figures"]),
-                seqs=json.loads(row["seqs"]),
-            )
-            for row in self._journal.rows("round")
-        ]
+        return [_round(row) for row in self._journal.rows("round")]
+
+    def set_learning(self, facts: Mapping[str, Any] | None) -> None:
+        """Note that a learning round has begun, or with None that none runs any more."""
+        with self._journal.transaction("The learning round"):
+            self._journal.set_head(LEARNING, None if facts is None else dict(facts))
+
+    @property
+    def learning(self) -> dict[str, Any] | None:
+        """What was noted of the learning round under way, None if there is none."""
+        found = self._journal.head(LEARNING)
+        return found if isinstance(found, dict) else None
+
+
+def _round(row: sqlite3.Row) -> RoundRow:
+    what = f"The learning round {row['id']}"
+    with understood(what):
+        return RoundRow(
+            id=row["id"],
+            time=row["time"],
+            case_ids=tuple(str(case_id) for case_id in from_json(row["case_ids"], what)),
+            parent=row["parent"],
+            candidate=row["candidate"],
+            adopted=bool(row["adopted"]),
+            reasons=tuple(str(reason) for reason in from_json(row["reasons"], what)),
+            figures=dict(from_json(row["figures"], what)),
+            seqs={str(case_id): int(seq) for case_id, seq in from_json(row["seqs"], what).items()},
+        )
 
 
 def _copy(weights: Path, copy: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +15,15 @@ import zarr
 from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.durable import aside, in_words, manifest_of, publish, settle, to_json
+from napari_breastseg.session.durable import aside, in_words, publish, settle
 from napari_breastseg.session.images import StoredImage, create_image, fill
 from napari_breastseg.session.journal import Journal, counter_of, now
+from napari_breastseg.session.manifests import manifest_of, read_manifest
+from napari_breastseg.session.places import PREDICTIONS
 from napari_breastseg.session.rows import PredictionRow
+from napari_breastseg.session.text import from_json, to_json, understood
 
-PREDICTIONS = "predictions"
+_PATH = re.compile(r"probability|coarse|refined|maps/\d+")
 
 
 class StoredMaps(Mapping[str, npt.NDArray[Any]]):
@@ -71,32 +74,35 @@ class Predictions:
             with self._journal.transaction("The prediction"):
                 number = int(self._journal.head(counter_of("prediction")) or 0) + 1
                 publish(temporary, self.folder(number))
-                return self._journal.append("prediction", case_id=case_id, model=prediction.model, time=now(), details=details, **values)
+                values |= {"case_id": case_id, "model": prediction.model, "time": now(), "details": details}
+                return self._journal.append("prediction", **values, seq=int(self._journal.head(counter_of("edit", case_id)) or 0))
 
     def rows(self, case_id: str) -> list[PredictionRow]:
         """Return the predictions of a case, oldest first."""
         self._cases.row(case_id)
         found = self._journal.rows("prediction", "case_id=?", (case_id,))
-        return [PredictionRow(row["id"], row["model"], row["time"], json.loads(row["details"])) for row in found]
+        return [PredictionRow(row["id"], row["model"], row["time"], from_json(row["details"], _named(row)), row["seq"]) for row in found]
 
     def get(self, case_id: str, number: int | None) -> Prediction | None:
         """Return a prediction of the case, the latest if `number` is None; its maps are read when they are asked for."""
         row = self._row(case_id, number)
         if row is None:
             return None
-        names = {name: path for path, (name, *_) in json.loads(row["arrays"]).items() if path.startswith("maps/")}
+        with understood(_named(row)):
+            arrays = from_json(row["arrays"], _named(row))
+            names = {str(name): path for path, (name, *_) in arrays.items() if path.startswith("maps/")}
         return Prediction(
             model=row["model"],
             probability=self._array(row, "probability"),
             coarse=self._array(row, "coarse"),
             refined=self._array(row, "refined"),
             maps=StoredMaps(names, lambda path: self._array(row, path)),
-            details=json.loads(row["details"]),
+            details=from_json(row["details"], _named(row)),
         )
 
-    def refined(self, case_id: str) -> npt.NDArray[np.uint8] | None:
-        """Return the refined mask of the latest prediction alone, or None before the first."""
-        row = self._row(case_id, None)
+    def refined(self, case_id: str, number: int | None = None) -> npt.NDArray[np.uint8] | None:
+        """Return the refined mask of a prediction alone, the latest if `number` is None, or None before the first."""
+        row = self._row(case_id, number)
         return None if row is None else self._array(row, "refined")
 
     def _row(self, case_id: str, number: int | None) -> sqlite3.Row | None:
@@ -110,10 +116,23 @@ class Predictions:
         raise InputError(f"The case {case_id} has no prediction {number}. Choose one that the session lists.")
 
     def _array(self, row: sqlite3.Row, path: str) -> npt.NDArray[Any]:
-        _, shape, dtype = json.loads(row["arrays"])[path]
+        return self.stored(row, path)[...]
+
+    def stored(self, row: sqlite3.Row, path: str) -> StoredImage:
+        """Return an array of a prediction, read when it is sliced; it must lie on the case's grid."""
+        with understood(_named(row)):
+            _, shape, kind = from_json(row["arrays"], _named(row))[path]
+            dtype = np.dtype(str(kind))
+            if tuple(shape[-3:]) != self._cases.shape(row["case_id"]) or dtype.kind not in "biuf" or not _PATH.fullmatch(path):
+                raise ValueError("not on the case's grid")
         prefix = f"{path}/"
-        manifest = {name.removeprefix(prefix): entry for name, entry in json.loads(row["manifest"]).items() if name.startswith(prefix)}
-        return StoredImage(self._root, self.folder(row["id"]) / path, "0", manifest, shape, dtype)[...]
+        files = read_manifest(row["manifest"], _named(row))
+        manifest = {name.removeprefix(prefix): entry for name, entry in files.items() if name.startswith(prefix)}
+        return StoredImage(self._root, self.folder(row["id"]) / path, "0", manifest, shape, dtype)
+
+
+def _named(row: sqlite3.Row) -> str:
+    return f"The prediction {row['id']}"
 
 
 def _volumes(prediction: Prediction, shape: tuple[int, int, int]) -> Mapping[str, tuple[str, npt.NDArray[Any]]]:

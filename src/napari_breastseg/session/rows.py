@@ -41,11 +41,11 @@ class Edit:
 
 @dataclass(frozen=True)
 class Change:
-    """What an undo or redo changed: the new seq and the box whose labels to draw again."""
+    """What an undo, a redo or a checkout changed: the new seq, the box whose labels to draw again, and the edit that it took back."""
 
     seq: int
     box: Box
-    undoes: int
+    undoes: int | None
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,13 @@ class MarkRow:
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """One stored prediction; `model` is the sha256 of the weights."""
+    """One stored prediction; `model` is the sha256 of the weights, `seq` where the annotation stood."""
 
     id: int
     model: str
     time: str
     details: Mapping[str, Any]
+    seq: int
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,101 @@ class EventRow:
     time: str
     kind: str
     details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A state of a case's mask: a prediction with the annotation laid over it.
+
+    Parameters
+    ----------
+    seq : int
+        Where the annotation stands: the number of its last edit, 0 before the first.
+    prediction : int or None
+        The number of the prediction, None for none.
+    """
+
+    seq: int
+    prediction: int | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One entry of a case's timeline: a run of edits, or something else that happened.
+
+    Parameters
+    ----------
+    kind : str
+        ``"edits"``, ``"prediction"``, ``"mark"``, ``"round"``, ``"current-model"`` or ``"recovered"``.
+    time, until : str
+        When it began and ended, ISO 8601 in UTC.
+    before, version : Version
+        The case as it stood before and after it.
+    what : str
+        What happened, for people, as plain text.
+    box : Box or None
+        Around what the edits touched.
+    voxels : int
+        How many voxels the edits touched, one counted again for each edit.
+    model : str or None
+        sha256 of the model that predicted, was learned, or became current.
+    """
+
+    kind: Literal["edits", "prediction", "mark", "round", "current-model", "recovered"]
+    time: str
+    until: str
+    before: Version
+    version: Version
+    what: str
+    box: Box | None = None
+    voxels: int = 0
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Share:
+    """Where some of the voxels that differ between two versions come from in the second one.
+
+    Parameters
+    ----------
+    kind : str
+        ``"edit"``, ``"prediction"``, or ``"nothing"`` where neither says anything.
+    number : int
+        The seq of the edit, or the number of the prediction.
+    time : str
+        When it was made, ISO 8601 in UTC.
+    by : str
+        The edit's tool, or the sha256 of the model.
+    added, removed : int
+        Voxels that became tumour, and that stopped being tumour.
+    """
+
+    kind: Literal["edit", "prediction", "nothing"]
+    number: int
+    time: str
+    by: str
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between the masks of two versions of a case.
+
+    Parameters
+    ----------
+    first, second : Version
+    box : Box or None
+        The smallest box around what differs, None if nothing does.
+    before, after : ndarray, uint8
+        The masks of the two versions within the box: 0 background, 1 tumour.
+    shares : tuple of Share
+        Where the differing voxels come from, oldest first; each voxel counts once.
+    """
+
+    first: Version
+    second: Version
+    box: Box | None
+    before: npt.NDArray[np.uint8]
+    after: npt.NDArray[np.uint8]
+    shares: tuple[Share, ...]

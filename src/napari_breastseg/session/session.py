@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,20 +12,37 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import BACKGROUND, Case, Prediction, overlay
+from napari_breastseg.case import Case, Prediction
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import marks as marking
+from napari_breastseg.session import views
 from napari_breastseg.session.annotations import Annotations
 from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.durable import TEMPORARY, in_words, make_folder, remove_leftovers
-from napari_breastseg.session.export import provenance, write_export
-from napari_breastseg.session.journal import DATABASE, Journal
-from napari_breastseg.session.lock import LOCK_NAME, SessionLock
+from napari_breastseg.session.durable import TEMPORARY, in_words, make_folder
+from napari_breastseg.session.export import code_version, provenance, write_export
+from napari_breastseg.session.journal import Journal, now
+from napari_breastseg.session.lock import SessionLock
 from napari_breastseg.session.models import Models
+from napari_breastseg.session.opening import LeftBehind, bring_up_to_date, tidy
+from napari_breastseg.session.places import DATABASE, LOCK, check_places
 from napari_breastseg.session.predictions import Predictions
-from napari_breastseg.session.rows import Change, Edit, EditRow, EventRow, MarkKind, MarkRow, ModelRow, PredictionRow, RoundRow
+from napari_breastseg.session.rows import (
+    Change,
+    Comparison,
+    Edit,
+    EditRow,
+    EventRow,
+    MarkKind,
+    MarkRow,
+    ModelRow,
+    Moment,
+    PredictionRow,
+    RoundRow,
+    Version,
+)
 from napari_breastseg.session.split import split
-from napari_breastseg.session.verify import DAMAGED_LOG, Verifier, writing_places
+from napari_breastseg.session.timeline import Timeline
+from napari_breastseg.session.verify import Verifier
 from napari_breastseg.session.write_ahead import keep_if_damaged
 
 
@@ -38,6 +56,7 @@ class Parts:
     annotations: Annotations
     predictions: Predictions
     models: Models
+    timeline: Timeline
 
 
 class Session:
@@ -54,7 +73,11 @@ class Session:
         The session's folder.
     read_only : bool
         Whether nothing can be written.
+    recovered : tuple of str
+        Sentences that tell the person what was recovered when the session was opened after a crash; empty if nothing was to be.
     """
+
+    recovered: tuple[str, ...] = ()
 
     def __init__(self, path: Path, lock: SessionLock | None) -> None:
         self.path = path
@@ -63,7 +86,9 @@ class Session:
         journal = Journal(path, read_only=self.read_only)
         cases = Cases(path, journal)
         annotations = Annotations(path, journal, cases)
-        self._parts: Parts | None = Parts(path, journal, cases, annotations, Predictions(path, journal, cases), Models(path, journal))
+        predictions, models = Predictions(path, journal, cases), Models(path, journal)
+        timeline = Timeline(journal, cases, annotations, predictions, models)
+        self._parts: Parts | None = Parts(path, journal, cases, annotations, predictions, models, timeline)
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
@@ -79,12 +104,15 @@ class Session:
             raise SessionError(f"{root} already holds a session. Open it, or choose another folder.")
         with in_words(f"The session {root}", "created"):
             make_folder(root)
-            if any(entry.name != LOCK_NAME and not entry.name.startswith(TEMPORARY) for entry in root.iterdir()):
+            if any(entry.name != LOCK and not entry.name.startswith(TEMPORARY) for entry in root.iterdir()):
                 raise SessionError(f"{root} is not empty and no session. Choose an empty or a new folder.")
             lock = SessionLock(root)
             try:
                 Journal.create(root)
-                return cls(root, lock)
+                session = cls(root, lock)
+                parts = session._open
+                tidy(root, parts.journal, parts.cases, LeftBehind(None, None), None, code_version())
+                return session
             except BaseException:
                 lock.release()
                 raise
@@ -103,28 +131,21 @@ class Session:
         root = Path(path).absolute()
         if not (root / DATABASE).is_file():
             raise SessionError(f"{root} holds no session. Create one by predicting a case into it, or choose another folder.")
+        check_places(root)
         if read_only:
             return cls(root, None)
         with in_words(f"The session {root}", "opened"):
             lock = SessionLock(root)
             try:
-                kept = keep_if_damaged(root)
+                left = LeftBehind(lock.left_behind, keep_if_damaged(root))
+                migrated_from = bring_up_to_date(root)
                 session = cls(root, lock)
-                session._tidy(lock, kept)
+                parts = session._open
+                session.recovered = tidy(root, parts.journal, parts.cases, left, migrated_from, code_version())
             except BaseException:
                 lock.release()
                 raise
         return session
-
-    def _tidy(self, lock: SessionLock, kept: str | None) -> None:
-        remove_leftovers(writing_places(self.path))
-        if lock.left_behind is None and kept is None:
-            return
-        journal = self._open.journal
-        with journal.transaction("The session's recovery"):
-            journal.event("recovered", {"from": lock.left_behind})
-            if kept is not None:
-                journal.event(DAMAGED_LOG, {"kept": kept})
 
     def close(self) -> None:
         """Wait for snapshots that are being written, close the files and let others write. A second call does nothing."""
@@ -152,12 +173,29 @@ class Session:
 
     # Cases
 
-    def add_case(self, case: Case) -> str:
-        """Copy a case into the session and return its id; a case with the same content keeps the id that it has.
+    def add_case(self, case: Case, link: str | Path | None = None) -> str:
+        """Copy a case into the session, or link it, and return its id; a case with the same content keeps the id that it has.
 
-        The images are read and written one phase at a time, so they may be lazy and larger than the memory.
+        Copied images are read and written one phase at a time, so they may be lazy and larger than the memory. If the files of a case
+        that is known have been damaged, they are written anew.
+
+        Parameters
+        ----------
+        case : Case
+        link : path, optional
+            The file or folder that :func:`napari_breastseg.io.read_case` read `case` from. Its images then stay there: the session keeps
+            the path and a hash of the voxels, which are checked when they are read.
         """
-        return self._open.cases.add(case)
+        return self._open.cases.add(case, None if link is None else Path(link))
+
+    @property
+    def links_trusted(self) -> bool:
+        """Whether images outside of the session are read: where there are none, where this account linked them, or after consent."""
+        return self._open.cases.links_trusted()
+
+    def trust_links(self) -> None:
+        """Consent to reading the images that this session links to; remembered for this account, outside of the session."""
+        self._open.cases.trust_links()
 
     @property
     def cases(self) -> list[str]:
@@ -198,6 +236,10 @@ class Session:
         """Take the last undo back by a new edit; None if there is nothing to redo, as after a new edit of another kind."""
         return self._open.annotations.redo(case_id)
 
+    def checkout(self, case_id: str, at: int) -> Change | None:
+        """Make the annotation as it stood at the seq `at` the present one, by a new edit that undo takes back; None if nothing differs."""
+        return self._open.annotations.checkout(case_id, at)
+
     def edits(self, case_id: str) -> list[EditRow]:
         """Return all edits of a case, undos and redos among them, oldest first."""
         return self._open.annotations.edits(case_id)
@@ -236,13 +278,38 @@ class Session:
         """Return a prediction with its arrays in memory: the one with this number, or the latest, or None if there is none yet."""
         return self._open.predictions.get(case_id, id)
 
-    def mask(self, case_id: str) -> npt.NDArray[np.uint8]:
-        """Return the latest prediction with the annotation laid over it; background where neither says anything."""
+    # Time travel
+
+    def now(self, case_id: str) -> Version:
+        """Return the version of a case that stands now: the latest prediction with the annotation laid over it."""
+        return self._open.timeline.now(case_id)
+
+    def mask(self, case_id: str, version: Version | None = None) -> npt.NDArray[np.uint8]:
+        """Return the mask (z, y, x) of a version, the present one by default: 0 background, also where neither says anything, 1 tumour."""
         parts = self._open
         with parts.journal.lock:
-            predicted = parts.predictions.refined(case_id)
-            annotation = parts.annotations.at(case_id, None)
-        return overlay(np.full_like(annotation, BACKGROUND) if predicted is None else predicted, annotation)
+            return parts.timeline.mask(case_id, version or parts.timeline.now(case_id))
+
+    def timeline(self, case_id: str) -> list[Moment]:
+        """Return what happened to a case, oldest first; strokes that follow each other are one entry."""
+        return self._open.timeline.moments(case_id)
+
+    def compare(self, case_id: str, first: Version, second: Version) -> Comparison:
+        """Return which voxels differ between two versions, and when and by which tool or model they became what they are in `second`."""
+        return self._open.timeline.compare(case_id, first, second)
+
+    def keep_view(self, case_id: str, view: Mapping[str, Any]) -> None:
+        """Store how a case is looked at (slice, layers, tools: any JSON value of up to 64 kB) in the place of what was stored before."""
+        views.keep(self._open.journal, case_id, view)
+
+    def view(self, case_id: str) -> dict[str, Any]:
+        """Return what :meth:`keep_view` stored last; empty if that is nothing, or cannot be read, as nothing depends on it."""
+        return views.view(self._open.journal, case_id)
+
+    @property
+    def last_case(self) -> str | None:
+        """The case that was looked at last, None if none was."""
+        return views.last_case(self._open.journal, self.cases)
 
     # Models
 
@@ -307,6 +374,17 @@ class Session:
             The seq of each case's annotation that it learned from.
         """
         return self._open.models.add_round(case_ids, parent, candidate, adopted, reasons, figures, seqs)
+
+    @contextmanager
+    def learning(self, seqs: Mapping[str, int]) -> Iterator[None]:
+        """Note while the block runs that a learning round is under way, so that the next opener is told if a crash ends it."""
+        models = self._open.models
+        models.set_learning({"time": now(), "seqs": dict(seqs)})
+        try:
+            yield
+        finally:
+            if models.learning is not None:
+                models.set_learning(None)
 
     def rounds(self) -> list[RoundRow]:
         """Return all learning rounds, oldest first."""

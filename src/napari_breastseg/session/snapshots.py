@@ -5,8 +5,8 @@ Nothing depends on them: a snapshot that is missing or damaged only means that m
 
 from __future__ import annotations
 
-import json
 import logging
+import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,13 +16,19 @@ import numpy.typing as npt
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.durable import aside, in_words, manifest_of, publish, settle, to_json
+from napari_breastseg.session.durable import aside, in_words, publish, settle
 from napari_breastseg.session.images import StoredImage, create_image, fill
 from napari_breastseg.session.journal import Journal, now
+from napari_breastseg.session.manifests import manifest_of, read_manifest
+from napari_breastseg.session.places import LABELS
+from napari_breastseg.session.text import to_json
 
-LABELS = "labels"
 EVERY = 50
-"""Edits between two snapshots of a case."""
+"""Edits between two snapshots of a case at least."""
+_LONGEST = 20
+"""So many times as many at most: a thousand edits are replayed in well under half a second."""
+_ROW = 250
+"""What an edit's row takes besides its arrays, in bytes."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ class Snapshots:
         self._root = root
         self._journal = journal
         self._cases = cases
-        self._due: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}
         self._worker: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
 
@@ -55,6 +61,7 @@ class Snapshots:
                 if not self._journal.rows("snapshot", "case_id=? AND seq=?", (case_id, seq)):
                     publish(temporary, self.folder(case_id, seq))
                     self._journal.append("snapshot", case_id=case_id, seq=seq, time=now(), manifest=manifest)
+                    self._last.pop(case_id, None)
 
     def newest(self, case_id: str, at: int) -> tuple[int, npt.NDArray[np.uint8]]:
         """Return the seq and the labels of the newest whole snapshot that is no later than `at`; seq 0 is nothing decided."""
@@ -64,21 +71,46 @@ class Snapshots:
             try:
                 if not whole:
                     raise SessionError(f"Entry {row['id']} of the table snapshot is damaged.")
-                manifest = json.loads(row["manifest"])
-                return row["seq"], StoredImage(self._root, self.folder(case_id, row["seq"]), "0", manifest, shape, np.uint8)[...]
+                return row["seq"], self.read(row, shape)
             except SessionError as error:
                 _log.warning("%s An earlier label snapshot and the journal are used instead.", error)
         return 0, np.full(shape, UNDECIDED, dtype=np.uint8)
 
+    def read(self, row: sqlite3.Row, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+        """Return the labels of a snapshot's row.
+
+        Raises
+        ------
+        SessionError
+            If its files are damaged.
+        """
+        folder = self.folder(row["case_id"], row["seq"])
+        manifest = read_manifest(row["manifest"], folder.relative_to(self._root).as_posix())
+        return StoredImage(self._root, folder, "0", manifest, shape, np.uint8)[...]
+
     def due(self, case_id: str, seq: int) -> bool:
-        """Tell whether it is time for a snapshot of a case whose annotation stands at `seq`; says so once, and not while one is written."""
-        if case_id not in self._due:
-            last = self._journal.light("SELECT max(seq) FROM snapshot WHERE case_id=?", (case_id,))[0][0]
-            self._due[case_id] = int(last or 0) + EVERY
-        if seq < self._due[case_id] or (self._writing is not None and not self._writing.done()):
+        """Tell whether it is time for a snapshot of a case whose annotation stands at `seq`; says so once, and not while one is written.
+
+        It is when the edits since the last one take as much room as it does, so that snapshots at most double what the journal takes,
+        however large the images are.
+        """
+        if case_id not in self._last:
+            self._last[case_id] = self._newest_row(case_id)
+        last, room = self._last[case_id]
+        edits = seq - last
+        if edits <= 0 or edits % EVERY or (self._writing is not None and not self._writing.done()):
             return False
-        self._due[case_id] = seq + EVERY
-        return True
+        query = "SELECT sum(length(mask) + length(new) + length(old) + ?) FROM edit WHERE case_id=? AND seq>?"
+        ((spent,),) = self._journal.light(query, (_ROW, case_id, last))
+        return edits >= _LONGEST * EVERY or int(spent) >= room
+
+    def _newest_row(self, case_id: str) -> tuple[int, int]:
+        """Return the seq of the newest snapshot of a case and the bytes that it takes; zeros if there is none."""
+        for row, whole in reversed(self._journal.rows_as_found("snapshot", "case_id=?", (case_id,))):
+            if whole:
+                files = read_manifest(row["manifest"], "A label snapshot")
+                return int(row["seq"]), sum(size for size, _ in files.values())
+        return 0, 0
 
     def write_in_background(self, case_id: str, seq: int, labels: npt.NDArray[np.uint8]) -> None:
         """Have the background thread store `labels` (which nobody may change any more)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections import Counter
@@ -16,17 +15,16 @@ import numpy.typing as npt
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError
 from napari_breastseg.session.annotations import Annotations, replay
-from napari_breastseg.session.cases import CASES, Cases
-from napari_breastseg.session.durable import problem_with
-from napari_breastseg.session.images import StoredImage
-from napari_breastseg.session.journal import TABLES, Journal, counter_of, named
-from napari_breastseg.session.models import MODELS, Models
+from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.journal import Journal, counter_of
+from napari_breastseg.session.manifests import problems_with, read_manifest
+from napari_breastseg.session.models import Models
+from napari_breastseg.session.opening import DAMAGED_LOG
 from napari_breastseg.session.packing import checksum
-from napari_breastseg.session.predictions import PREDICTIONS, Predictions
-from napari_breastseg.session.snapshots import LABELS
-
-DAMAGED_LOG = "damaged-log"
-"""The event that tells of a write-ahead log that was damaged when a crash left it behind."""
+from napari_breastseg.session.places import is_link
+from napari_breastseg.session.predictions import Predictions
+from napari_breastseg.session.schema import TABLES, named
+from napari_breastseg.session.text import from_json
 
 
 class Verifier:
@@ -96,7 +94,7 @@ class Verifier:
     def _snapshot(self, case_id: str, row: sqlite3.Row, labels: npt.NDArray[np.uint8]) -> None:
         folder = self._annotations.snapshots.folder(case_id, row["seq"])
         try:
-            stored = StoredImage(self._root, folder, "0", json.loads(row["manifest"]), labels.shape, np.uint8)[...]
+            stored = self._annotations.snapshots.read(row, self._cases.shape(case_id))
         except BreastSegError as error:
             self.problems.append(str(error))
             return
@@ -110,7 +108,7 @@ class Verifier:
 
     def _recoveries(self) -> None:
         for row in self._journal.rows("event", "kind=?", (DAMAGED_LOG,)):
-            kept = json.loads(row["details"])["kept"]
+            kept = from_json(row["details"], "An event")["kept"]
             found = f"(found on {row['time']}); the files as they were are in {kept}."
             self.problems.append(f"The newest edits were damaged on the disk after a crash and could not be read {found}")
 
@@ -118,33 +116,30 @@ class Verifier:
         for folder, folders, files in os.walk(self._root):
             for name in (*folders, *files):
                 path = Path(folder, name)
-                if path.is_symlink():
+                if is_link(path):
                     self.problems.append(f"{path.relative_to(self._root).as_posix()} leads out of the session.")
 
     def _arrays(self) -> None:
-        places = [(self._cases.folder(row["case_id"]), row) for row, whole in self._journal.rows_as_found("case") if whole]
+        for row, whole in self._journal.rows_as_found("case"):
+            if whole:
+                self.problems += [f"{problem}." for problem in self._cases.problems(row)]
+                if row["link"] is None:
+                    self._extra(self._cases.folder(row["case_id"]), row)
         snapshots = self._annotations.snapshots
-        places += [(snapshots.folder(row["case_id"], row["seq"]), row) for row, ok in self._journal.rows_as_found("snapshot") if ok]
+        places = [(snapshots.folder(row["case_id"], row["seq"]), row) for row, whole in self._journal.rows_as_found("snapshot") if whole]
         places += [(self._predictions.folder(row["id"]), row) for row, whole in self._journal.rows_as_found("prediction") if whole]
         for folder, row in places:
-            manifest = json.loads(row["manifest"])
-            for name, entry in manifest.items():
-                problem = problem_with(self._root, folder, name, entry, whole=True)
-                if problem:
-                    self.problems.append(f"{problem}.")
-            extra = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - set(manifest)
-            self.problems += [
-                f"{(folder / name).relative_to(self._root).as_posix()} does not belong to the session." for name in sorted(extra)
-            ]
+            manifest = read_manifest(row["manifest"], folder.relative_to(self._root).as_posix())
+            self.problems += [f"{problem}." for problem in problems_with(self._root, folder, manifest)]
+            self._extra(folder, row)
+
+    def _extra(self, folder: Path, row: sqlite3.Row) -> None:
+        manifest = read_manifest(row["manifest"], folder.relative_to(self._root).as_posix())
+        extra = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - set(manifest)
+        self.problems += [f"{(folder / name).relative_to(self._root).as_posix()} does not belong to the session." for name in sorted(extra)]
 
     def _weights(self) -> None:
         for row, whole in self._journal.rows_as_found("model"):
             if whole:
                 found = (self._models.problem(row["sha"]), self._models.card_problem(row["sha"], row["card"]))
                 self.problems += [f"{problem}." for problem in found if problem]
-
-
-def writing_places(root: Path) -> list[Path]:
-    """Return the folders of a session in which files are written aside."""
-    labels = root / LABELS
-    return [root, root / CASES, root / PREDICTIONS, root / MODELS, *(labels.iterdir() if labels.is_dir() else ())]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.session.durable import aside, publish, settle
-from napari_breastseg.session.journal import DATABASE
+from napari_breastseg.session.places import DAMAGED, DATABASE
 
 _log = logging.getLogger(__name__)
 _MAGIC = 0x377F0682
@@ -55,9 +55,9 @@ def keep_if_damaged(root: Path) -> str | None:
     log = root / f"{DATABASE}-wal"
     if not is_damaged(log):
         return None
-    kept = f"damaged/{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    kept = f"{DAMAGED}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     _log.warning("%s is damaged: the newest edits cannot be read. The files as found are kept in %s.", log, kept)
-    with aside(root / "damaged") as temporary:
+    with aside(root / DAMAGED) as temporary:
         temporary.mkdir()
         for path in (database, log):
             shutil.copyfile(path, temporary / path.name)

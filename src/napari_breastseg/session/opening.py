@@ -1,0 +1,121 @@
+"""What happens before a session is open for writing: the lock, the checks, the way from an older format, and the recovery from a crash."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.durable import aside, fsync_file, publish, remove_leftovers
+from napari_breastseg.session.journal import Journal, connect, version_of, write_database
+from napari_breastseg.session.models import LEARNING
+from napari_breastseg.session.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK
+from napari_breastseg.session.schema import VERSION, migrate
+from napari_breastseg.session.text import from_json
+from napari_breastseg.session.timeline import RECOVERED
+
+DAMAGED_LOG = "damaged-log"
+"""The event that tells of a write-ahead log that was damaged when a crash left it behind."""
+MIGRATED = "migrated"
+SOFTWARE = "software"
+"""The event that tells with which version of this package the session is written from then on."""
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """What the last writer left: its lock, and a damaged log that is kept in the folder `log`."""
+
+    owner: dict[str, Any] | None
+    log: str | None
+
+
+def bring_up_to_date(root: Path) -> int | None:
+    """Write a session of an older format anew in this one, keep the old database beside it, and return the old format; else None.
+
+    Raises
+    ------
+    SessionError
+        If a row of the old database is damaged; then nothing is changed.
+    """
+    path = root / DATABASE
+    old = connect(path, read_only=False)
+    try:
+        version = version_of(old, path)
+        if version == VERSION:
+            return None
+        old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with aside(root) as temporary:
+            copy = sqlite3.connect(temporary)
+            try:
+                old.backup(copy)
+            finally:
+                copy.close()
+            fsync_file(temporary)
+            publish(temporary, root / f"session.format-{version}.sqlite")
+        write_database(root, lambda new: migrate(old, new))
+    finally:
+        old.close()
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    return version
+
+
+def tidy(root: Path, journal: Journal, cases: Cases, left: LeftBehind, migrated_from: int | None, software: str) -> tuple[str, ...]:
+    """Remove what interrupted writes left, note what was recovered, and return sentences that tell the person."""
+    remove_leftovers(writing_places(root))
+    shutil.rmtree(root / WORK, ignore_errors=True)
+    learning = journal.head(LEARNING)
+    last = journal.rows("event", "kind=?", (SOFTWARE,))
+    changed = not last or from_json(last[-1]["details"], "The event") != {"version": software}
+    said = _sentences(journal, cases, left, learning)
+    if said or changed or migrated_from is not None:
+        with journal.transaction("The session's recovery"):
+            if migrated_from is not None:
+                journal.event(MIGRATED, {"from": migrated_from, "to": VERSION})
+            if changed:
+                journal.event(SOFTWARE, {"version": software})
+            if left.owner is not None or left.log is not None:
+                journal.event(RECOVERED, {"from": left.owner, "learning": learning})
+            if left.log is not None:
+                journal.event(DAMAGED_LOG, {"kept": left.log})
+            if learning is not None:
+                journal.set_head(LEARNING, None)
+    return said
+
+
+def _sentences(journal: Journal, cases: Cases, left: LeftBehind, learning: object) -> tuple[str, ...]:
+    said: list[str] = []
+    if left.owner is not None:
+        edits = sum(count for _, count in journal.light("SELECT case_id, count(*) FROM edit GROUP BY case_id"))
+        predictions = journal.light("SELECT count(*) FROM prediction")[0][0]
+        said.append(
+            f"This session was not closed properly last time{_when(left.owner)}. Everything that was saved is here: "
+            f"{_count(edits, 'edit')} and {_count(predictions, 'prediction')} of {_count(len(cases.ids()), 'case')}."
+        )
+    if left.log is not None:
+        said.append(f"The newest edits were damaged on the disk and could not be read. The files as they were are in {left.log}.")
+    if learning is not None:
+        said.append("Learning was interrupted, and no candidate was kept. Press Learn to start it again; no correction is lost.")
+    return tuple(said)
+
+
+def _when(owner: dict[str, Any]) -> str:
+    try:
+        started = datetime.fromisoformat(str(owner["started"])).astimezone()
+    except (KeyError, ValueError):
+        return ""
+    return f" (opened on {started:%d %B at %H:%M})"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def writing_places(root: Path) -> list[Path]:
+    """Return the folders of a session in which files are written aside."""
+    labels = root / LABELS
+    return [root, root / CASES, root / PREDICTIONS, root / MODELS, *(labels.iterdir() if labels.is_dir() else ())]

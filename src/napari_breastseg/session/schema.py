@@ -1,0 +1,89 @@
+"""The tables of a session's database, and how the tables of an earlier format become those of this one."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from napari_breastseg.errors import SessionError
+from napari_breastseg.session.packing import Sql, checksum
+
+VERSION = 2
+APPLICATION = 0x6E627367
+"""What SQLite's header says of the file's kind."""
+
+SCHEMA = """
+CREATE TABLE head(name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE "case"(id INTEGER PRIMARY KEY, case_id TEXT UNIQUE NOT NULL, hash TEXT UNIQUE NOT NULL, time TEXT NOT NULL, name TEXT NOT NULL,
+    shape TEXT NOT NULL, geometry TEXT NOT NULL, times TEXT NOT NULL, modality TEXT NOT NULL, metadata TEXT NOT NULL,
+    manifest TEXT NOT NULL, link TEXT, crc INTEGER NOT NULL);
+CREATE TABLE edit(case_id TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, tool TEXT NOT NULL, box TEXT NOT NULL,
+    voxels INTEGER NOT NULL, mask BLOB NOT NULL, new BLOB NOT NULL, old BLOB NOT NULL, base INTEGER NOT NULL, undoes INTEGER,
+    crc INTEGER NOT NULL, PRIMARY KEY(case_id, seq));
+CREATE TABLE snapshot(id INTEGER PRIMARY KEY, case_id TEXT NOT NULL, seq INTEGER NOT NULL, time TEXT NOT NULL, manifest TEXT NOT NULL,
+    crc INTEGER NOT NULL, UNIQUE(case_id, seq));
+CREATE TABLE mark(id INTEGER PRIMARY KEY, case_id TEXT NOT NULL, time TEXT NOT NULL, what TEXT NOT NULL, value TEXT NOT NULL,
+    seq INTEGER NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE prediction(id INTEGER PRIMARY KEY, case_id TEXT NOT NULL, model TEXT NOT NULL, time TEXT NOT NULL, details TEXT NOT NULL,
+    arrays TEXT NOT NULL, manifest TEXT NOT NULL, seq INTEGER NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE model(id INTEGER PRIMARY KEY, sha TEXT UNIQUE NOT NULL, parent TEXT, time TEXT NOT NULL, card TEXT NOT NULL,
+    crc INTEGER NOT NULL);
+CREATE TABLE round(id INTEGER PRIMARY KEY, time TEXT NOT NULL, case_ids TEXT NOT NULL, parent TEXT, candidate TEXT,
+    adopted INTEGER NOT NULL, reasons TEXT NOT NULL, figures TEXT NOT NULL, seqs TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE event(id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, details TEXT NOT NULL, crc INTEGER NOT NULL);
+"""
+TABLES = ("case", "edit", "snapshot", "mark", "prediction", "model", "round", "event")
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the empty tables of this format."""
+    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;")
+
+
+def order(table: str) -> str:
+    """Return the columns that put the rows of a table in their order."""
+    return "case_id, seq" if table == "edit" else "id"
+
+
+def named(table: str, row: sqlite3.Row) -> str:
+    """Name a row for people."""
+    return f"Edit {row['seq']} of {row['case_id']}" if table == "edit" else f"Entry {row['id']} of the table {table}"
+
+
+def is_whole(row: sqlite3.Row) -> bool:
+    """Tell whether a row's values are those that its checksum was made of."""
+    return bool(checksum(tuple(row)[:-1]) == row["crc"])
+
+
+def insert(connection: sqlite3.Connection, table: str, row: dict[str, Sql]) -> None:
+    """Write a row, given in the order of its columns without the checksum."""
+    names = ", ".join([*row, "crc"])
+    marks = ", ".join("?" * (len(row) + 1))
+    connection.execute(f'INSERT INTO "{table}"({names}) VALUES({marks})', [*row.values(), checksum(row.values())])
+
+
+def migrate(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Copy a session of format 1 from `old` into the empty tables of `new`.
+
+    Format 2 added where a linked case's images lie, and at which edit each prediction was made: the last one that is no later.
+
+    Raises
+    ------
+    SessionError
+        If a row is damaged; it is not copied into a format in which it would pass for whole.
+    """
+    old.row_factory = sqlite3.Row
+    new.execute("BEGIN")
+    new.executemany("INSERT INTO head VALUES(?, ?, ?)", [tuple(row) for row in old.execute("SELECT name, value, crc FROM head")])
+    for table in TABLES:
+        for row in old.execute(f'SELECT * FROM "{table}" ORDER BY {order(table)}'):
+            if not is_whole(row):
+                raise SessionError(f"{named(table, row)} is damaged, so the session stays in its old format. Restore it from a backup.")
+            values: dict[str, Any] = {name: row[name] for name in row.keys() if name != "crc"}
+            if table == "case":
+                values["link"] = None
+            if table == "prediction":
+                found = old.execute("SELECT count(*) FROM edit WHERE case_id=? AND time<=?", (row["case_id"], row["time"])).fetchone()
+                values["seq"] = found[0]
+            insert(new, table, values)
+    new.execute("COMMIT")
