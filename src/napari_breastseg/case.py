@@ -34,8 +34,8 @@ def box_around(mask: npt.NDArray[np.bool_]) -> Box | None:
     depth = np.flatnonzero(mask.any(axis=(1, 2)))
     if not depth.size:
         return None
-    slab = mask[depth[0] : depth[-1] + 1]
-    rows, columns = np.flatnonzero(slab.any(axis=(0, 2))), np.flatnonzero(slab.any(axis=(0, 1)))
+    plane = mask[depth[0] : depth[-1] + 1].any(axis=0)
+    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     (z0, z1), (y0, y1), (x0, x1) = ((int(found[0]), int(found[-1]) + 1) for found in (depth, rows, columns))
     return (z0, z1), (y0, y1), (x0, x1)
 

@@ -9,8 +9,9 @@ from qtpy.QtWidgets import QButtonGroup, QCheckBox, QSpinBox
 from napari_breastseg.case import Box
 from napari_breastseg.errors import InputError
 from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case
+from napari_breastseg.loop.recorder import Edited, Mark, Step
 from napari_breastseg.widgets._desk import Desk
-from napari_breastseg.widgets._journal import Mark, StrokeJournal
+from napari_breastseg.widgets._journal import StrokeJournal
 from napari_breastseg.widgets._section import Section, button, row, text
 
 AXES = "zyx"
@@ -107,7 +108,7 @@ class CorrectSection(Section):
             return
         journal.saved.connect(self._on_saved)
         journal.failed.connect(self._on_failed)
-        journal.nothing_left.connect(lambda which: self.say(f"There is nothing to {which}."))
+        journal.nothing.connect(self._on_nothing)
         journal.marked.connect(self._on_marked)
         self._on_saved(journal.seq)
         done = [mark.value for mark in self.desk.session.marks(self.desk.case_id) if mark.what == "case-done"]
@@ -153,6 +154,10 @@ class CorrectSection(Section):
         waiting = 0 if self._journal is None else self._journal.unsaved
         self.retry.setVisible(False)
         self.saved.setText("No strokes yet." if not seq else f"saved #{seq}" + (f", {waiting} on their way" if waiting else ""))
+
+    def _on_nothing(self, item: Edited) -> None:
+        if isinstance(item, Step):
+            self.say(f"There is nothing to {item.which}.")
 
     def _on_failed(self, error: Exception) -> None:
         waiting = 0 if self._journal is None else self._journal.unsaved
