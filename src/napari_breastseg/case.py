@@ -34,7 +34,7 @@ def box_around(mask: npt.NDArray[np.bool_]) -> Box | None:
     depth = np.flatnonzero(mask.any(axis=(1, 2)))
     if not depth.size:
         return None
-    plane = mask[depth[0] : depth[-1] + 1].any(axis=0)
+    plane: npt.NDArray[np.bool_] = mask[depth[0] : depth[-1] + 1].any(axis=0)
     rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     (z0, z1), (y0, y1), (x0, x1) = ((int(found[0]), int(found[-1]) + 1) for found in (depth, rows, columns))
     return (z0, z1), (y0, y1), (x0, x1)
