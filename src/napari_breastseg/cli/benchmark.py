@@ -1,7 +1,9 @@
-"""The commands that measure speed."""
+"""The commands that measure speed, and whether a session keeps what it promises."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,18 @@ from rich.table import Table
 from napari_breastseg.cli.report import Debug, Json, report
 
 app = typer.Typer(help="Measure speed side by side in one run; ratios carry over to other machines, seconds do not.", no_args_is_help=True)
+
+
+class Trials(StrEnum):
+    """What can be tried on a session."""
+
+    kills = "kills"
+    disk_full = "disk-full"
+    power = "power"
+    two_processes = "two-processes"
+    bit_flips = "bit-flips"
+    latency = "latency"
+
 
 Repeats = Annotated[int, typer.Option(min=1, help="The median of so many runs counts.")]
 
@@ -55,6 +69,23 @@ def forward(
             keys = ("seconds", "of_peer_in_torch", "of_peer_in_openvino", "peak_memory_mib", "times_the_floor")
             table.add_row(row["network"], *(_short(row[key]) for key in keys))
         speaker.answer(answer, table, _footer(answer, answer["floor"]["seconds"]))
+
+
+@app.command()
+def session(
+    folder: Annotated[Path | None, typer.Option(help="A folder on the disk to be tried; default: the system's temporary one.")] = None,
+    only: Annotated[list[Trials] | None, typer.Option(help="Only this trial; may be given more than once.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Try each a few times only.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Try to break a session by kills, full disks, power cuts, second writers and bit flips, and time its strokes beside other stores."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.session_trials import trial_tables
+        from napari_breastseg.evaluation.session_trials.suite import benchmark_session
+
+        answer = speaker.run(benchmark_session(folder, [str(name) for name in only or ()], quick))
+        speaker.answer(answer, *trial_tables(answer))
 
 
 def _short(value: float | None) -> str:

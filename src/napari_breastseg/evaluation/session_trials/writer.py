@@ -1,0 +1,111 @@
+"""The process that works on a session in every way at once until it is killed, and says what was acknowledged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from napari_breastseg.errors import BreastSegError
+from napari_breastseg.evaluation.session_trials.history import History, take
+from napari_breastseg.evaluation.session_trials.material import SHAPE, follow_script, scripted_step, small_prediction, small_weights
+from napari_breastseg.evaluation.session_trials.processes import start
+from napari_breastseg.session import Session, snapshots
+
+Say = Callable[..., None]
+OFTEN = 9
+"""Edits between two snapshots, so that one is nearly always being written."""
+
+
+@dataclass
+class Acknowledged:
+    """What a writer was told to be durable, and what it complained of."""
+
+    seq: int = 0
+    snapshots: int = 0
+    predictions: list[int] = field(default_factory=list)
+    rounds: dict[int, str] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    def hear(self, kind: str, number: Any, sha: str = "") -> None:
+        """Take in one report of a writer."""
+        match kind:
+            case "edit":
+                self.seq = number
+            case "snapshot":
+                self.snapshots += 1
+            case "prediction":
+                self.predictions.append(number)
+            case "round":
+                self.rounds[number] = sha
+            case "complaint":
+                self.complaints.append(number)
+
+
+def run_until_killed(folder: Path, case_id: str, seconds: float) -> Acknowledged:
+    """Have a writer open the session and work on it, kill it after `seconds`, and return what had been acknowledged by then."""
+    running = start(write, folder, case_id)
+    running.pipe.recv()
+    told = running.said_within(seconds) + running.kill()
+    acknowledged = Acknowledged()
+    for report in told:
+        acknowledged.hear(*report)
+    return acknowledged
+
+
+def write(folder: Path, case_id: str, reports: Connection) -> None:
+    """Open the session and stroke, predict, learn and snapshot in threads, each without a pause."""
+    reports.send("begun")
+    snapshots.EVERY = OFTEN
+    speaking = threading.Lock()
+
+    def say(*report: object) -> None:
+        with speaking:
+            reports.send(report)
+
+    def work(how: Callable[[Session, str, Say], None]) -> None:
+        try:
+            how(session, case_id, say)
+        except BreastSegError as error:
+            say("complaint", f"{how.__name__}: {error}")
+
+    with Session.open(folder) as session:
+        threads = [threading.Thread(target=work, args=(how,)) for how in (_stroke, _predict, _learn, _snapshot)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _stroke(session: Session, case_id: str, say: Say) -> None:
+    history = History(SHAPE)
+    follow_script(history, session.seq(case_id))
+    while True:
+        step = scripted_step(history)
+        say("edit", take(session, case_id, step))
+        history.take(step)
+
+
+def _predict(session: Session, case_id: str, say: Say) -> None:
+    while True:
+        number = len(session.predictions(case_id)) + 1
+        say("prediction", session.add_prediction(case_id, small_prediction(number)))
+
+
+def _learn(session: Session, case_id: str, say: Say) -> None:
+    while True:
+        number = len(session.rounds()) + 1
+        weights = small_weights(number, session.path.with_name("candidate.safetensors"))
+        sha = session.add_model(weights, {"round": number})
+        session.add_round([case_id], session.current_model, sha, True, ["better"], {}, {case_id: session.seq(case_id)})
+        say("round", number, sha)
+
+
+def _snapshot(session: Session, case_id: str, say: Say) -> None:
+    while True:
+        say("snapshot", session.snapshot(case_id))
+        time.sleep(0.02)
