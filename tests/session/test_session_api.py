@@ -12,9 +12,10 @@ import pytest
 
 from napari_breastseg.case import Prediction
 from napari_breastseg.errors import BreastSegError, InputError, ModelError, SessionError, StaleEditError
+from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.session import Edit, Session, split
 
-from .helpers import SHAPE, make_case, make_edit, make_prediction
+from .helpers import SHAPE, make_case, make_prediction
 
 BOX = ((1, 3), (2, 5), (0, 4))
 MASK = np.ones((2, 3, 4), dtype=bool)
@@ -243,10 +244,10 @@ def test_reading_only_reads_and_follows_the_writer(session: Session, case_id: st
     rng = np.random.default_rng(0)
     with Session.open(folder, read_only=True) as reader:
         for base in range(3):
-            session.record(case_id, make_edit(rng, base))
+            session.record(case_id, random_edit(rng, base))
             np.testing.assert_array_equal(reader.annotation(case_id), session.annotation(case_id))
         for write in (
-            lambda: reader.record(case_id, make_edit(rng, 3)),
+            lambda: reader.record(case_id, random_edit(rng, 3)),
             lambda: reader.undo(case_id),
             lambda: reader.mark(case_id, "case-done", True),
             lambda: reader.add_prediction(case_id, make_prediction()),

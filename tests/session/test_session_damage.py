@@ -5,88 +5,23 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_breastseg.errors import BreastSegError, ModelError, SessionError
+from napari_breastseg.evaluation.session_trials.bit_flips import example, flip, problems_of
+from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.session import Session
-
-from .helpers import make_case, make_edit, make_prediction
 
 
 @pytest.fixture
-def kept(folder: Path, weights: Callable[[int], Path]) -> tuple[Path, str, str]:
+def kept(folder: Path, tmp_path: Path) -> tuple[Path, str, str]:
     """A closed session with one of everything: its folder, its case and its model."""
-    rng = np.random.default_rng(0)
-    with Session.create(folder) as session:
-        case_id = session.add_case(make_case())
-        for base in range(12):
-            session.record(case_id, make_edit(rng, base))
-            if base in (3, 7):
-                session.snapshot(case_id)
-        session.undo(case_id)
-        session.mark(case_id, "case-done", True)
-        session.add_prediction(case_id, make_prediction())
-        sha = session.add_model(weights(0), {"preset": "p"})
-        session.use_model(sha)
-        session.add_round([case_id], None, sha, True, ["better"], {"dice": 0.5}, {case_id: 13})
-        assert session.verify() == []
-    return folder, case_id, sha
-
-
-def everything(folder: Path, case_id: str) -> list[bytes | str]:
-    """All that a session says, as comparable values."""
-    with Session.open(folder, read_only=True) as session:
-        prediction = session.prediction(case_id)
-        assert prediction is not None
-        said: list[bytes | str] = [session.annotation(case_id, at).tobytes() for at in range(session.seq(case_id) + 1)]
-        said += [np.asarray(session.case(case_id).images).tobytes(), prediction.probability.tobytes(), prediction.refined.tobytes()]
-        said += [repr(session.cases), repr(session.edits(case_id)), repr(session.marks(case_id)), repr(session.models())]
-        said += [repr(session.rounds()), repr(session.predictions(case_id)), repr(session.current_model)]
-        assert session.current_model is not None
-        said.append(session.model_path(session.current_model).read_bytes())
-        return said
-
-
-def flip(path: Path, bit: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << (bit % 8)
-    path.write_bytes(data)
-
-
-def problems(folder: Path) -> list[str]:
-    try:
-        with Session.open(folder, read_only=True) as session:
-            return session.verify()
-    except SessionError as error:
-        return [str(error)]
-
-
-@pytest.mark.parametrize("flips", [30, pytest.param(300, marks=pytest.mark.slow)])
-def test_no_flipped_bit_in_any_file_is_silent(kept: tuple[Path, str, str], flips: int) -> None:
-    """Every flip is found by `verify`, or lies in bytes that mean nothing (then all that the session says is unchanged)."""
-    folder, case_id, _ = kept
-    truth = everything(folder, case_id)
-    rng = np.random.default_rng(0)
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size]
-    database = folder / "session.sqlite"
-    silent, found = [], 0
-    for number in range(flips):
-        path = database if number % 3 == 0 else files[int(rng.integers(len(files)))]
-        whole = path.read_bytes()
-        bit = int(rng.integers(len(whole) * 8))
-        flip(path, bit)
-        if problems(folder):
-            found += 1
-        elif everything(folder, case_id) != truth:
-            silent.append((path.name, bit))
-        path.write_bytes(whole)
-    assert silent == []
-    assert found > flips // 2
-    assert problems(folder) == []
+    made = example(folder, tmp_path / "weights.safetensors")
+    assert problems_of(folder) == []
+    return made.folder, made.case_id, made.sha
 
 
 def change_row(folder: Path, statement: str) -> None:
@@ -116,7 +51,7 @@ def change_row(folder: Path, statement: str) -> None:
 )
 def test_rows_that_changed_or_vanished_are_found(kept: tuple[Path, str, str], statement: str) -> None:
     change_row(kept[0], statement)
-    assert problems(kept[0])
+    assert problems_of(kept[0])
 
 
 @pytest.mark.parametrize("addition", ["CREATE TABLE x(y)", "CREATE TRIGGER t AFTER INSERT ON edit BEGIN DELETE FROM edit; END"])
@@ -182,14 +117,14 @@ def test_damaged_voxels_and_weights_are_never_returned(kept: tuple[Path, str, st
         with pytest.raises(ModelError):
             session.use_model(sha)
         assert sum("is damaged" in problem for problem in session.verify()) == len(chunks) + 1
-        session.record(case_id, make_edit(np.random.default_rng(1), 13))
+        session.record(case_id, random_edit(np.random.default_rng(1), 13))
 
 
-def test_adding_a_damaged_model_again_mends_it(kept: tuple[Path, str, str], weights: Callable[[int], Path]) -> None:
+def test_adding_a_damaged_model_again_mends_it(kept: tuple[Path, str, str], tmp_path: Path) -> None:
     folder, _, sha = kept
     flip(folder / "models" / f"{sha}.safetensors", 900)
     with Session.open(folder) as session:
-        assert session.add_model(weights(0), {"preset": "another"}) == sha
+        assert session.add_model(tmp_path / "weights.safetensors", {"preset": "another"}) == sha
         assert session.verify() == []
         assert session.models()[0].card == {"preset": "p"}
 

@@ -12,11 +12,12 @@ import pytest
 import zarr
 
 from napari_breastseg.case import Case, Geometry
+from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.io import read_mask
 from napari_breastseg.session import Session
 from napari_breastseg.session.images import create_image, fill
 
-from .helpers import SHAPE, make_case, make_edit, make_prediction
+from .helpers import SHAPE, make_case, make_prediction
 
 
 def open_as_ome_zarr(path: Path) -> tuple[dict[str, Any], np.ndarray]:
@@ -50,7 +51,7 @@ def test_uneven_times_are_kept_but_not_called_a_scale(session: Session) -> None:
 
 
 def test_snapshots_and_predictions_are_plain_ome_zarr_too(session: Session, case_id: str) -> None:
-    session.record(case_id, make_edit(np.random.default_rng(0), 0))
+    session.record(case_id, random_edit(np.random.default_rng(0), 0))
     session.snapshot(case_id)
     ome, labels = open_as_ome_zarr(session.path / "labels" / case_id / "1.zarr")
     assert "image-label" in ome
@@ -127,7 +128,7 @@ def test_an_export_is_a_mask_on_the_original_grid_and_its_provenance(
     prediction = make_prediction()
     object.__setattr__(prediction, "model", sha)
     session.add_prediction(case_id, prediction)
-    session.record(case_id, make_edit(np.random.default_rng(0), 0))
+    session.record(case_id, random_edit(np.random.default_rng(0), 0))
     session.undo(case_id)
     session.mark(case_id, "case-done", True)
     target = session.export(case_id, tmp_path / "out")

@@ -9,50 +9,52 @@ import numpy as np
 import pytest
 
 from napari_breastseg.errors import StaleEditError
+from napari_breastseg.evaluation.session_trials.history import History
+from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.session import Session, snapshots
 
-from .helpers import Oracle, make_case, make_edit
+from .helpers import SHAPE, make_case
 
 
-def step(session: Session, case_id: str, oracle: Oracle, rng: np.random.Generator) -> None:
-    seq = len(oracle.versions) - 1
+def step(session: Session, case_id: str, history: History, rng: np.random.Generator) -> None:
+    seq = history.seq
     match rng.choice(["record", "undo", "redo", "snapshot"], p=[0.4, 0.33, 0.22, 0.05]):
         case "record":
-            edit = make_edit(rng, seq)
-            oracle.record(edit)
+            edit = random_edit(rng, seq)
+            history.record(edit)
             assert session.record(case_id, edit) == seq + 1
         case "undo":
-            assert (session.undo(case_id) is not None) == oracle.undo()
+            assert (session.undo(case_id) is not None) == history.undo()
         case "redo":
-            assert (session.redo(case_id) is not None) == oracle.redo()
+            assert (session.redo(case_id) is not None) == history.redo()
         case _:
             assert session.snapshot(case_id) == seq
-    assert session.seq(case_id) == len(oracle.versions) - 1
+    assert session.seq(case_id) == history.seq
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_random_edits_undos_redos_and_reopenings_equal_the_oracle(folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_edits_undos_redos_and_reopenings_equal_the_history(folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "EVERY", 7)
     rng = np.random.default_rng(seed)
     session = Session.create(folder)
     ids = [session.add_case(make_case(n, phases=1)) for n in range(2)]
-    oracles = {case_id: Oracle() for case_id in ids}
+    histories = {case_id: History(SHAPE) for case_id in ids}
     for _ in range(120):
         if rng.random() < 0.06:
             session.close()
             session = Session.open(folder)
         case_id = ids[int(rng.integers(2))]
-        step(session, case_id, oracles[case_id], rng)
-        np.testing.assert_array_equal(session.annotation(case_id), oracles[case_id].versions[-1])
-    for case_id, oracle in oracles.items():
-        for at in rng.permutation(len(oracle.versions)):
-            np.testing.assert_array_equal(session.annotation(case_id, int(at)), oracle.versions[at])
+        step(session, case_id, histories[case_id], rng)
+        np.testing.assert_array_equal(session.annotation(case_id), histories[case_id].versions[-1])
+    for case_id, history in histories.items():
+        for at in rng.permutation(len(history.versions)):
+            np.testing.assert_array_equal(session.annotation(case_id, int(at)), history.versions[at])
     assert session.verify() == []
     session.close()
 
 
 def test_a_change_names_the_box_the_seq_and_the_edit(session: Session, case_id: str) -> None:
-    edit = make_edit(np.random.default_rng(0), 0)
+    edit = random_edit(np.random.default_rng(0), 0)
     session.record(case_id, edit)
     undone, redone = session.undo(case_id), session.redo(case_id)
     assert undone is not None and redone is not None
@@ -66,7 +68,7 @@ def test_snapshots_come_by_themselves_and_are_used(folder: Path) -> None:
     with Session.create(folder) as session:
         case_id = session.add_case(make_case())
         for base in range(120):
-            session.record(case_id, make_edit(rng, base))
+            session.record(case_id, random_edit(rng, base))
         expected = session.annotation(case_id)
     names = sorted(path.name for path in (folder / "labels" / case_id).iterdir())
     assert "50.zarr" in names
@@ -87,7 +89,7 @@ def test_strokes_never_wait_for_snapshots_nor_pile_them_up(session: Session, cas
     monkeypatch.setattr(snapshots.Snapshots, "write", slow)
     rng = np.random.default_rng(0)
     for base in range(30):
-        session.record(case_id, make_edit(rng, base))
+        session.record(case_id, random_edit(rng, base))
     assert started.wait(20)
     assert written == [5]
     go_on.set()
@@ -103,7 +105,7 @@ def test_threads_may_share_a_session(session: Session) -> None:
             for _ in range(25):
                 while True:
                     try:
-                        session.record(case_id, make_edit(rng, session.seq(case_id)))
+                        session.record(case_id, random_edit(rng, session.seq(case_id)))
                         break
                     except StaleEditError:
                         continue
@@ -128,17 +130,17 @@ def test_two_writers_by_force_never_damage_an_edit(folder: Path, monkeypatch: py
     case_id = one.add_case(make_case())
     two = Session.open(folder)
     rng = np.random.default_rng(0)
-    oracle, refused = Oracle(), 0
+    history, refused = History(SHAPE), 0
     for n in range(80):
         session, other = (one, two) if n % 2 else (two, one)
         base = session.seq(case_id) - (1 if n % 5 == 0 else 0)
-        edit = make_edit(rng, base)
+        edit = random_edit(rng, base)
         try:
             session.record(case_id, edit)
-            oracle.record(edit)
+            history.record(edit)
         except StaleEditError:
             refused += 1
-        np.testing.assert_array_equal(other.annotation(case_id), oracle.versions[-1])
+        np.testing.assert_array_equal(other.annotation(case_id), history.labels)
     assert refused == 16
     assert one.verify() == []
     two.close()
