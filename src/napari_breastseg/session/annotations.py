@@ -139,6 +139,11 @@ class Annotations:
             for row in self._journal.rows("edit", "case_id=?", (case_id,))
         ]
 
+    def forget(self) -> None:
+        """Read everything anew from the disk when it is asked for next."""
+        with self._journal.lock:
+            self._states.clear()
+
     def snapshot(self, case_id: str) -> int:
         """Store the annotation as a label snapshot now and return its seq."""
         self._journal.writable()

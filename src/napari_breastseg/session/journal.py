@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,19 +46,22 @@ class Journal:
         self._path = folder / DATABASE
         self._columns: dict[str, list[str]] = {}
         with in_words(f"The session {folder}", "opened"):
-            self._connection = connect(self._path, read_only)
-            try:
-                if read_only and version_of(self._connection, self._path) < VERSION:
-                    self._connection = _in_memory(self._connection)
-                self._check()
-                if not read_only:
-                    # The write-ahead log needs memory that processes share, which network folders do not give.
-                    mode = "DELETE" if on_network(folder) else "WAL"
-                    for setting in (f"journal_mode={mode}", *_WRITING):
-                        self._connection.execute(f"PRAGMA {setting}")
-            except BaseException:
-                self._connection.close()
-                raise
+            self._open()
+
+    def _open(self) -> None:
+        self._connection = connect(self._path, self.read_only)
+        try:
+            if self.read_only and version_of(self._connection, self._path) < VERSION:
+                self._connection = _in_memory(self._connection)
+            self._check()
+            if not self.read_only:
+                # The write-ahead log needs memory that processes share, which network folders do not give.
+                mode = "DELETE" if on_network(self._path.parent) else "WAL"
+                for setting in (f"journal_mode={mode}", *_WRITING):
+                    self._connection.execute(f"PRAGMA {setting}")
+        except BaseException:
+            self._connection.close()
+            raise
 
     @staticmethod
     def create(folder: Path) -> None:
@@ -74,6 +77,35 @@ class Journal:
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self._connection.close()
+
+    def rewrite(self, fill: Callable[[sqlite3.Connection], None]) -> None:
+        """Put a database with the rows that `fill` writes in the place of this one; if that fails, this one stays.
+
+        Raises
+        ------
+        SessionError
+            If the session is open for reading only or the disk refuses.
+        """
+        with self.lock, in_words("The session"):
+            self.writable()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.close()
+            try:
+                write_database(self._path.parent, fill)
+            finally:
+                self._open()
+
+    def compact(self) -> None:
+        """Give the room that no row takes any more back to the disk."""
+        with self.lock, in_words("The session", "compacted"):
+            self.writable()
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def table(self, table: str) -> list[sqlite3.Row]:
+        """Return the rows of a table as they lie in it, whatever its index says."""
+        with self.lock, in_words("The session", "read"):
+            return self._connection.execute(f'SELECT * FROM "{table}" NOT INDEXED ORDER BY rowid').fetchall()
 
     def _check(self) -> None:
         version_of(self._connection, self._path)
@@ -133,6 +165,13 @@ class Journal:
         where = " AND ".join(f"{key}=?" for key in keys)
         self._connection.execute(f'DELETE FROM "{table}" WHERE {where}', [row[key] for key in keys])
         insert(self._connection, table, {name: changes.get(name, row[name]) for name in self._columns[table] if name != "crc"})
+
+    def replace_all(self, table: str, rows: Sequence[sqlite3.Row]) -> None:
+        """Leave only `rows` in a table, numbered anew, inside a transaction."""
+        self._connection.execute(f'DELETE FROM "{table}"')
+        for number, row in enumerate(rows, 1):
+            insert(self._connection, table, {**{name: row[name] for name in row.keys() if name != "crc"}, "id": number})
+        self.set_head(counter_of(table), len(rows))
 
     def event(self, kind: str, details: dict[str, Any]) -> None:
         """Append an event inside a transaction."""
@@ -200,12 +239,18 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         connection.row_factory = sqlite3.Row
+        connection.text_factory = _text
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA cell_size_check=ON")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _text(data: bytes) -> str:
+    """Return a text as it is stored; one that is damaged is found by its row's checksum, not by an error of the whole query."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def version_of(connection: sqlite3.Connection, path: Path) -> int:

@@ -21,6 +21,8 @@ from napari_breastseg.session.timeline import RECOVERED
 DAMAGED_LOG = "damaged-log"
 """The event that tells of a write-ahead log that was damaged when a crash left it behind."""
 MIGRATED = "migrated"
+REPAIRED = "repaired"
+"""The event that tells what was mended."""
 SOFTWARE = "software"
 """The event that tells with which version of this package the session is written from then on."""
 

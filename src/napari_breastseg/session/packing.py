@@ -58,17 +58,26 @@ def unpack_mask(packed: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     return bits.view(np.bool_).reshape(shape)
 
 
-def checksum(values: Iterable[Sql]) -> int:
-    """Return the CRC-32 of the values of a row, in the order of the table's columns; types and lengths count too."""
-    crc = 0
+def encode(values: Iterable[Sql]) -> list[bytes]:
+    """Return each value of a row as the bytes that its checksum is made of: a letter for its type, its length, and itself."""
+    encoded = []
     for value in values:
         if value is None:
             tag, data = b"n", b""
         elif isinstance(value, bytes):
             tag, data = b"b", value
         elif isinstance(value, str):
-            tag, data = b"s", value.encode("utf-8", "surrogatepass")
+            tag, data = b"s", value.encode("utf-8", "surrogateescape")
         else:
             tag, data = b"v", repr(value).encode()
-        crc = zlib.crc32(data, zlib.crc32(tag + struct.pack("<q", len(data)), crc))
-    return crc
+        encoded.append(tag + struct.pack("<q", len(data)) + data)
+    return encoded
+
+
+ENCODED_HEAD = 9
+"""Bytes before the value itself."""
+
+
+def checksum(values: Iterable[Sql]) -> int:
+    """Return the CRC-32 of the values of a row, in the order of the table's columns; types and lengths count too."""
+    return zlib.crc32(b"".join(encode(values)))

@@ -83,8 +83,8 @@ class Predictions:
         found = self._journal.rows("prediction", "case_id=?", (case_id,))
         return [PredictionRow(row["id"], row["model"], row["time"], from_json(row["details"], _named(row)), row["seq"]) for row in found]
 
-    def get(self, case_id: str, number: int | None) -> Prediction | None:
-        """Return a prediction of the case, the latest if `number` is None; its maps are read when they are asked for."""
+    def get(self, case_id: str, number: int | None, in_memory: bool) -> Prediction | None:
+        """Return a prediction of the case, the latest if `number` is None; see :meth:`Session.prediction`."""
         row = self._row(case_id, number)
         if row is None:
             return None
@@ -93,8 +93,8 @@ class Predictions:
             names = {str(name): path for path, (name, *_) in arrays.items() if path.startswith("maps/")}
         return Prediction(
             model=row["model"],
-            probability=self._array(row, "probability"),
-            coarse=self._array(row, "coarse"),
+            probability=self._array(row, "probability") if in_memory else self.stored(row, "probability"),
+            coarse=self._array(row, "coarse") if in_memory else self.stored(row, "coarse"),
             refined=self._array(row, "refined"),
             maps=StoredMaps(names, lambda path: self._array(row, path)),
             details=from_json(row["details"], _named(row)),

@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case, Prediction
 from napari_breastseg.errors import SessionError
+from napari_breastseg.progress import Job, run
 from napari_breastseg.session import marks as marking
 from napari_breastseg.session import views
 from napari_breastseg.session.annotations import Annotations
 from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.compact import compact
 from napari_breastseg.session.durable import TEMPORARY, in_words, make_folder
 from napari_breastseg.session.export import code_version, provenance, write_export
 from napari_breastseg.session.journal import Journal, now
@@ -26,6 +28,7 @@ from napari_breastseg.session.models import Models
 from napari_breastseg.session.opening import LeftBehind, bring_up_to_date, tidy
 from napari_breastseg.session.places import DATABASE, LOCK, check_places
 from napari_breastseg.session.predictions import Predictions
+from napari_breastseg.session.repair import Repair
 from napari_breastseg.session.rows import (
     Change,
     Comparison,
@@ -274,9 +277,12 @@ class Session:
         """Return the predictions of a case without their arrays, oldest first."""
         return self._open.predictions.rows(case_id)
 
-    def prediction(self, case_id: str, id: int | None = None) -> Prediction | None:
-        """Return a prediction with its arrays in memory: the one with this number, or the latest, or None if there is none yet."""
-        return self._open.predictions.get(case_id, id)
+    def prediction(self, case_id: str, id: int | None = None, *, in_memory: bool = True) -> Prediction | None:
+        """Return the prediction with this number, or the latest, or None if there is none yet; its maps are read when they are asked for.
+
+        With `in_memory` False so are its probability and its coarse mask, when they are sliced.
+        """
+        return self._open.predictions.get(case_id, id, in_memory)
 
     # Time travel
 
@@ -400,6 +406,28 @@ class Session:
         """Check every row, edit and file and return a sentence for each thing that is wrong; empty if all is well. Changes nothing."""
         parts = self._open
         return Verifier(parts.root, parts.journal, parts.cases, parts.annotations, parts.predictions, parts.models).run()
+
+    def repairing(self) -> Job[list[str]]:
+        """Mend what is damaged and return a sentence for each thing that was mended; what remains is what :meth:`verify` then says.
+
+        Flipped bits are found by checksums and proven by hashes; a damaged edit is restored from those around it and a later label
+        snapshot; label snapshots and cards are written anew from the journal. What is replaced is kept in the folder ``damaged``.
+        """
+        parts = self._open
+        return Repair(parts.root, parts.journal, parts.cases, parts.annotations, parts.predictions, parts.models).run()
+
+    def repair(self) -> list[str]:
+        """Run :meth:`repairing` to its end."""
+        return run(self.repairing())
+
+    def compacting(self) -> Job[int]:
+        """Give back the room that nothing needs and return the bytes; every version, edit, prediction and model stays."""
+        parts = self._open
+        return compact(parts.root, parts.journal, parts.cases, parts.annotations, parts.predictions)
+
+    def compact(self) -> int:
+        """Run :meth:`compacting` to its end."""
+        return run(self.compacting())
 
     def export(self, case_id: str, folder: str | Path) -> Path:
         """Write the case's mask as ``<case id>.nii.gz`` on the original grid and ``provenance.json`` into `folder`.

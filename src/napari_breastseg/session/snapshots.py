@@ -5,6 +5,7 @@ Nothing depends on them: a snapshot that is missing or damaged only means that m
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,17 +52,41 @@ class Snapshots:
 
     def write(self, case_id: str, seq: int, labels: npt.NDArray[np.uint8]) -> None:
         """Store the annotation `labels` of a case as it stands at `seq`; does nothing if there is one for that seq."""
-        spacing = self._cases.geometry(case_id).spacing
         with in_words("The label snapshot"), aside(self._root / LABELS / case_id) as temporary:
-            own = {"case": case_id, "seq": seq, "undecided": UNDECIDED}
-            fill(create_image(temporary, case_id, labels.shape, np.uint8, spacing, own=own, label=True), labels)
-            settle(temporary)
-            manifest = to_json(manifest_of(temporary), "The label snapshot")
+            manifest = self._fill(temporary, case_id, seq, labels)
             with self._journal.transaction("The label snapshot"):
                 if not self._journal.rows("snapshot", "case_id=? AND seq=?", (case_id, seq)):
                     publish(temporary, self.folder(case_id, seq))
                     self._journal.append("snapshot", case_id=case_id, seq=seq, time=now(), manifest=manifest)
                     self._last.pop(case_id, None)
+
+    def rewrite(self, row: sqlite3.Row, labels: npt.NDArray[np.uint8]) -> None:
+        """Store the labels of a snapshot that was damaged anew."""
+        case_id, seq = row["case_id"], row["seq"]
+        with in_words("The label snapshot"), aside(self._root / LABELS / case_id) as temporary:
+            manifest = self._fill(temporary, case_id, seq, labels)
+            with self._journal.transaction("The label snapshot"):
+                publish(temporary, self.folder(case_id, seq))
+                self._journal.amend("snapshot", row, manifest=manifest)
+
+    def thin(self) -> None:
+        """Forget the snapshots without which reading any version still replays no more edits than it may."""
+        self._journal.writable()
+        with self._journal.lock:
+            rows = self._journal.rows("snapshot")
+            kept: list[sqlite3.Row] = []
+            for case_id in dict.fromkeys(row["case_id"] for row in rows):
+                kept += _spread(sorted((row for row in rows if row["case_id"] == case_id), key=lambda row: int(row["seq"])))
+            with self._journal.transaction("The label snapshots"):
+                self._journal.replace_all("snapshot", kept)
+            self._last.clear()
+
+    def _fill(self, temporary: Path, case_id: str, seq: int, labels: npt.NDArray[np.uint8]) -> str:
+        own = {"case": case_id, "seq": seq, "undecided": UNDECIDED}
+        spacing = self._cases.geometry(case_id).spacing
+        fill(create_image(temporary, case_id, labels.shape, np.uint8, spacing, own=own, label=True), labels)
+        settle(temporary)
+        return to_json(manifest_of(temporary), "The label snapshot")
 
     def newest(self, case_id: str, at: int) -> tuple[int, npt.NDArray[np.uint8]]:
         """Return the seq and the labels of the newest whole snapshot that is no later than `at`; seq 0 is nothing decided."""
@@ -124,7 +149,23 @@ class Snapshots:
         except SessionError as error:
             _log.warning("%s No edit is lost by that: the journal has them all.", error)
 
+    def wait(self) -> None:
+        """Wait for the snapshot that is being written, if one is."""
+        if self._writing is not None:
+            self._writing.result()
+
     def close(self) -> None:
         """Wait for the snapshots that are being written."""
         if self._worker is not None:
             self._worker.shutdown(wait=True)
+
+
+def _spread(rows: list[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Return the newest of the snapshots of a case and those that bridge the longest stretches of edits allowed."""
+    kept: list[sqlite3.Row] = []
+    last = 0
+    for row, following in itertools.zip_longest(rows, rows[1:]):
+        if following is None or following["seq"] - last > _LONGEST * EVERY:
+            kept.append(row)
+            last = row["seq"]
+    return kept

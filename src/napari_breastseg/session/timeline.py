@@ -24,6 +24,7 @@ from napari_breastseg.session.text import understood
 RECOVERED = "recovered"
 """The kind of event that tells of a crash."""
 _PAUSE = timedelta(minutes=10)
+_SAME = timedelta(seconds=1)
 _RUN = 50
 """A run of strokes ends with something else, with a pause, or with so many strokes."""
 
@@ -57,7 +58,7 @@ class Timeline:
         """Return what happened to a case, oldest first; runs of strokes are one entry each."""
         with self._journal.lock, understood(f"The history of {case_id}"):
             edits = self._annotations.edits(case_id)
-            others = [*self._predicted(case_id), *self._marked(case_id), *self._learned(case_id), *self._happened()]
+            others = [*self._predicted(case_id), *self._marked(case_id), *self._learned(case_id), *self._happened(case_id)]
         times = accumulate((edit.time for edit in edits), max)  # the clock may have been set back
         strokes = [_stroke(replace(edit, time=time)) for edit, time in zip(edits, times, strict=True)]
         found: list[Moment] = []
@@ -135,11 +136,14 @@ class Timeline:
                 version = Version(0, None)
                 yield Moment("round", learned.time, learned.time, version, version, _round(learned), model=learned.candidate)
 
-    def _happened(self) -> Iterator[Moment]:
+    def _happened(self, case_id: str) -> Iterator[Moment]:
         version = Version(0, None)
+        adopted = {row.candidate: row.time for row in self._models.rounds() if row.adopted and case_id in row.case_ids}
         for event in events(self._journal):
             if event.kind == CURRENT and event.details.get("before") is not None:
                 sha = str(event.details["sha"])
+                if sha in adopted and _gap(event.time, adopted[sha]) < _SAME:
+                    continue  # the learning round tells of it
                 yield Moment("current-model", event.time, event.time, version, version, f"Version {sha[:8]} in use", model=sha)
             elif event.kind == RECOVERED:
                 yield Moment("recovered", event.time, event.time, version, version, "Opened again after a crash")
@@ -156,14 +160,17 @@ def _within(box: Box, own: Box, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
     return touched
 
 
+def _gap(first: str, second: str) -> timedelta:
+    return abs(datetime.fromisoformat(second) - datetime.fromisoformat(first))
+
+
 def _stroke(edit: EditRow) -> Moment:
     version = Version(edit.seq, None)
     return Moment("edits", edit.time, edit.time, version, version, edit.tool)
 
 
 def _goes_on(run: Moment, stroke: Moment) -> bool:
-    pause = datetime.fromisoformat(stroke.time) - datetime.fromisoformat(run.until)
-    return run.kind == "edits" and pause < _PAUSE and stroke.version.seq - run.before.seq <= _RUN
+    return run.kind == "edits" and _gap(run.until, stroke.time) < _PAUSE and stroke.version.seq - run.before.seq <= _RUN
 
 
 def _told(run: Moment, edits: list[EditRow]) -> Moment:

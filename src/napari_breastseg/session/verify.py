@@ -19,7 +19,7 @@ from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.journal import Journal, counter_of
 from napari_breastseg.session.manifests import problems_with, read_manifest
 from napari_breastseg.session.models import Models
-from napari_breastseg.session.opening import DAMAGED_LOG
+from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
 from napari_breastseg.session.packing import checksum
 from napari_breastseg.session.places import is_link
 from napari_breastseg.session.predictions import Predictions
@@ -107,7 +107,8 @@ class Verifier:
                 self.problems.append(f"The entry {name} of the session is damaged.")
 
     def _recoveries(self) -> None:
-        for row in self._journal.rows("event", "kind=?", (DAMAGED_LOG,)):
+        ((noted,),) = self._journal.light("SELECT coalesce(max(id), 0) FROM event WHERE kind=?", (REPAIRED,))
+        for row in self._journal.rows("event", "kind=? AND id>?", (DAMAGED_LOG, noted)):
             kept = from_json(row["details"], "An event")["kept"]
             found = f"(found on {row['time']}); the files as they were are in {kept}."
             self.problems.append(f"The newest edits were damaged on the disk after a crash and could not be read {found}")

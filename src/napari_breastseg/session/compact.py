@@ -1,0 +1,44 @@
+"""Give back the room that nothing needs: label snapshots that only save time, and what interrupted writes left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.session.annotations import Annotations
+from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.durable import TEMPORARY, in_words, remove
+from napari_breastseg.session.journal import Journal
+from napari_breastseg.session.places import CASES, LABELS, PREDICTIONS
+from napari_breastseg.session.predictions import Predictions
+
+
+def compact(root: Path, journal: Journal, cases: Cases, annotations: Annotations, predictions: Predictions) -> Job[int]:
+    """Make a session as small as it can be without losing a version, an edit, a prediction or a model; see :meth:`Session.compact`."""
+    journal.writable()
+    before = _size(root)
+    yield Progress(0, 3, "Thinning out the label snapshots")
+    annotations.snapshots.wait()
+    annotations.snapshots.thin()
+    yield Progress(1, 3, "Removing what nothing refers to")
+    with journal.lock, in_words("The session", "compacted"):
+        needed = {cases.folder(row["case_id"]) for row in journal.rows("case")}
+        needed |= {annotations.snapshots.folder(row["case_id"], row["seq"]) for row in journal.rows("snapshot")}
+        needed |= {predictions.folder(row["id"]) for row in journal.rows("prediction")}
+        for folder in _stored(root):
+            if folder not in needed and not folder.name.startswith(TEMPORARY):
+                remove(folder)
+    yield Progress(2, 3, "Packing the journal")
+    journal.compact()
+    return before - _size(root)
+
+
+def _stored(root: Path) -> Iterator[Path]:
+    """Return every folder in which an array of the session may lie."""
+    for place in (root / CASES, root / PREDICTIONS, *((root / LABELS).iterdir() if (root / LABELS).is_dir() else ())):
+        yield from place.iterdir() if place.is_dir() else ()
+
+
+def _size(root: Path) -> int:
+    return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())

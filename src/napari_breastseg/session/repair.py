@@ -1,0 +1,265 @@
+"""Mend what is damaged, as far as checksums, the journal and the snapshots still say what it was.
+
+What cannot be mended stays as it is. What is replaced is kept in the folder ``damaged``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import UNDECIDED
+from napari_breastseg.errors import SessionError
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.session.annotations import Annotations, replay
+from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.durable import aside, make_folder, publish, settle
+from napari_breastseg.session.journal import Journal, counter_of
+from napari_breastseg.session.manifests import Manifest, problems_with, read_manifest
+from napari_breastseg.session.mend_files import mended_file
+from napari_breastseg.session.mend_rows import from_around, with_one_bit
+from napari_breastseg.session.models import CURRENT, Models
+from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
+from napari_breastseg.session.packing import checksum
+from napari_breastseg.session.places import DAMAGED, DATABASE
+from napari_breastseg.session.predictions import Predictions
+from napari_breastseg.session.schema import TABLES, insert, is_whole, named
+from napari_breastseg.session.text import from_json, to_json, understood
+
+
+class Repair:
+    """One pass over a session that is open for writing; `said` holds a sentence for each thing that was mended."""
+
+    def __init__(
+        self, root: Path, journal: Journal, cases: Cases, annotations: Annotations, predictions: Predictions, models: Models
+    ) -> None:
+        self._root = root
+        self._journal = journal
+        self._cases = cases
+        self._annotations = annotations
+        self._predictions = predictions
+        self._models = models
+        self._kept = root / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        self.said: list[str] = []
+
+    def run(self) -> Job[list[str]]:
+        """Mend the database first, then the files that it names, then the label snapshots, which only sum up the journal."""
+        self._journal.writable()
+        for step, (message, mend) in enumerate(
+            (
+                ("Checking the journal", self._database),
+                ("Checking the files", self._files),
+                ("Checking the label snapshots", self._snapshots),
+            )
+        ):
+            yield Progress(step, 3, message)
+            with self._journal.lock:
+                mend()
+        if self.said:
+            with self._journal.transaction("The repair"):
+                self._journal.event(REPAIRED, {"what": self.said})
+        self._annotations.forget()
+        return self.said
+
+    # The database
+
+    def _database(self) -> None:
+        sound = [line for (line,) in self._journal.light("PRAGMA integrity_check")] == ["ok"]
+        tables = {table: self._journal.table(table) for table in TABLES}
+        damaged = [(table, row) for table, rows in tables.items() for row in rows if not is_whole(row)]
+        entries, heads_mended = self._heads(tables)
+        if sound and not damaged and not heads_mended:
+            return
+        self._keep(self._root / DATABASE, copy=True)
+        mended = {(table, _key(table, row)): values for table, row in damaged if (values := self._mended_row(table, row, tables))}
+
+        def fill(new: sqlite3.Connection) -> None:
+            new.execute("BEGIN")
+            new.executemany("INSERT INTO head VALUES(?, ?, ?)", [(name, text, checksum((name, text))) for name, text in entries.items()])
+            for table, rows in tables.items():
+                for row in rows:
+                    values = mended.get((table, _key(table, row)))
+                    if values is None and not is_whole(row):
+                        _insert_as_found(new, table, row)
+                    else:
+                        insert(new, table, values or {name: row[name] for name in row.keys() if name != "crc"})
+            new.execute("COMMIT")
+
+        self._journal.rewrite(fill)
+        if not sound:
+            self.said.append("The database was written anew.")
+        self.said += heads_mended
+
+    def _mended_row(self, table: str, row: sqlite3.Row, tables: dict[str, list[sqlite3.Row]]) -> dict[str, Any] | None:
+        values = with_one_bit(table, row)
+        if values is not None:
+            self.said.append(f"{named(table, row)} was mended: one bit had flipped.")
+            return values
+        if table == "edit" and (values := self._bridged(row, tables)) is not None:
+            self.said.append(f"{named(table, row)} was restored from the edits and the label snapshots around it.")
+        return values
+
+    def _bridged(self, row: sqlite3.Row, tables: dict[str, list[sqlite3.Row]]) -> dict[str, Any] | None:
+        """Restore a damaged edit from a later snapshot, if all the others up to there are whole."""
+        edits = {other["seq"]: other for other in tables["edit"] if other["case_id"] == row["case_id"]}
+        shape = self._cases.shape(row["case_id"])
+        seq = row["seq"]
+        snapshots = {other["seq"]: other for other in tables["snapshot"] if other["case_id"] == row["case_id"] and is_whole(other)}
+        starts = [other for other in sorted(snapshots, reverse=True) if other < seq]
+        before = next(
+            (found for start in [*starts, 0] if (found := self._replayed(edits, snapshots.get(start), start, seq - 1, shape)) is not None),
+            None,
+        )
+        for end in sorted(other for other in snapshots if other >= seq):
+            later = self._labels(snapshots[end], shape)
+            between = [edits.get(n) for n in range(seq + 1, end + 1)]
+            if before is not None and later is not None and all(edit is not None and is_whole(edit) for edit in between):
+                return from_around(row, before, later, [edit for edit in between if edit is not None])
+        return None
+
+    def _replayed(
+        self, edits: dict[int, sqlite3.Row], snapshot: sqlite3.Row | None, start: int, end: int, shape: tuple[int, int, int]
+    ) -> npt.NDArray[np.uint8] | None:
+        labels = np.full(shape, UNDECIDED, np.uint8) if snapshot is None else self._labels(snapshot, shape)
+        steps = [edits.get(n) for n in range(start + 1, end + 1)]
+        if labels is None or any(step is None or not is_whole(step) for step in steps):
+            return None
+        return labels if all(replay(step, labels, check=True) for step in steps if step is not None) else None
+
+    def _labels(self, snapshot: sqlite3.Row, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | None:
+        try:
+            return self._annotations.snapshots.read(snapshot, shape)
+        except SessionError:
+            return None
+
+    def _heads(self, tables: dict[str, list[sqlite3.Row]]) -> tuple[dict[str, str], list[str]]:
+        """Return the entries of ``head`` with those that were damaged counted anew or chosen again, and what was mended."""
+        entries: dict[str, str] = {}
+        lost: list[str] = []
+        for name, text, crc in self._journal.light("SELECT name, value, crc FROM head NOT INDEXED"):
+            if checksum((name, text)) == crc:
+                entries[name] = text
+            else:
+                lost.append(str(name))
+        if not lost:
+            return entries, []
+        for name, count in self._counts(tables).items():
+            entries.setdefault(name, to_json(count, name))
+        chosen = [row for row in tables["event"] if row["kind"] == CURRENT and is_whole(row)]
+        if CURRENT not in entries and chosen:
+            entries[CURRENT] = to_json(from_json(chosen[-1]["details"], "An event")["sha"], CURRENT)
+        return entries, [f"The entry {name} of the session was mended." for name in lost]
+
+    def _counts(self, tables: dict[str, list[sqlite3.Row]]) -> dict[str, int]:
+        counts: dict[str, int] = defaultdict(int)
+        for table, rows in tables.items():
+            for row in rows:
+                counts[counter_of(table, row["case_id"] if table == "edit" else "")] += 1
+        return counts
+
+    # Files
+
+    def _files(self) -> None:
+        for folder, manifest in self._folders():
+            for name in manifest if problems_with(self._root, folder, manifest) else ():
+                path = folder / name
+                found = None if not path.is_file() or path.is_symlink() else mended_file(path.read_bytes(), *manifest[name])
+                if found is not None:
+                    self._keep(path)
+                    self._write(path, found)
+                    self.said.append(f"{self._shown(path)} was mended: one bit had flipped.")
+            known = set(manifest)
+            for path in sorted(folder.rglob("*")):
+                if (path.is_symlink() or path.is_file()) and path.relative_to(folder).as_posix() not in known:
+                    self._keep(path)
+                    self.said.append(f"{self._shown(path)} did not belong to the session and was put aside.")
+        for row in self._journal.rows("model"):
+            if self._models.card_problem(row["sha"], row["card"]):
+                path = self._models.file(row["sha"]).with_suffix(".json")
+                self._keep(path)
+                self._write(path, row["card"].encode())
+                self.said.append(f"{self._shown(path)} was written anew from the journal.")
+        if self._open_losses():
+            self.said.append("The edits that a crash and a damaged log took cannot be brought back; this is noted.")
+
+    def _folders(self) -> Iterator[tuple[Path, Manifest]]:
+        for row in self._journal.rows("case"):
+            if row["link"] is None:
+                yield self._cases.folder(row["case_id"]), read_manifest(row["manifest"], row["case_id"])
+        for row in self._journal.rows("prediction"):
+            yield self._predictions.folder(row["id"]), read_manifest(row["manifest"], "A prediction")
+
+    def _open_losses(self) -> bool:
+        kinds = [row["kind"] for row in self._journal.rows("event", "kind IN (?, ?)", (DAMAGED_LOG, REPAIRED))]
+        return bool(kinds) and kinds[-1] == DAMAGED_LOG
+
+    # Snapshots
+
+    def _snapshots(self) -> None:
+        for case_id in self._cases.ids():
+            with understood(f"The history of {case_id}"):
+                self._snapshots_of(case_id)
+
+    def _snapshots_of(self, case_id: str) -> None:
+        """Replay all edits and write those snapshots anew that are not what they add up to."""
+        shape = self._cases.shape(case_id)
+        rows = {row["seq"]: row for row in self._journal.rows("snapshot", "case_id=?", (case_id,))}
+        if not rows:
+            return
+        labels, seq = np.full(shape, UNDECIDED, np.uint8), 0
+        self._snapshot(case_id, rows.get(0), labels)
+        for edit, whole in self._journal.rows_as_found("edit", "case_id=?", (case_id,)):
+            if not whole or edit["seq"] != seq + 1 or not replay(edit, labels, check=True):
+                return
+            seq += 1
+            self._snapshot(case_id, rows.get(seq), labels)
+
+    def _snapshot(self, case_id: str, row: sqlite3.Row | None, labels: npt.NDArray[np.uint8]) -> None:
+        if row is None:
+            return
+        folder = self._annotations.snapshots.folder(case_id, row["seq"])
+        manifest = read_manifest(row["manifest"], "A label snapshot")
+        stored = None if problems_with(self._root, folder, manifest) else self._labels(row, self._cases.shape(case_id))
+        if stored is None or not np.array_equal(stored, labels):
+            self._keep(folder)
+            self._annotations.snapshots.rewrite(row, labels)
+            self.said.append(f"{self._shown(folder)} was written anew from the journal.")
+
+    # Damaged files
+
+    def _keep(self, path: Path, *, copy: bool = False) -> None:
+        """Move what is damaged to the folder ``damaged``, or copy it there."""
+        target = self._kept / self._shown(path)
+        if not (path.exists() or path.is_symlink()):
+            return
+        make_folder(target.parent)
+        if copy:
+            self._write(target, path.read_bytes())
+        else:
+            path.replace(target)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with aside(path.parent) as temporary:
+            temporary.write_bytes(data)
+            settle(temporary)
+            publish(temporary, path)
+
+    def _shown(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+
+def _key(table: str, row: sqlite3.Row) -> tuple[Any, ...]:
+    return (row["case_id"], row["seq"]) if table == "edit" else (row["id"],)
+
+
+def _insert_as_found(new: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
+    """Keep a row that cannot be mended, with the checksum that says so."""
+    names = row.keys()
+    new.execute(f'INSERT INTO "{table}"({", ".join(names)}) VALUES({", ".join("?" * len(names))})', tuple(row))
