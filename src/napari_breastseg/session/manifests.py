@@ -46,17 +46,23 @@ def check_quickly(root: Path, folder: Path, manifest: Mapping[str, list[Any]]) -
         If something is missing, changed, or a link.
     """
     for name, entry in manifest.items():
-        problem = _problem(root, folder, name, entry, whole=name.endswith(".json"))
+        problem = problem_with(root, folder, name, entry, whole=name.endswith(".json"))
         if problem:
             raise SessionError(f"{problem}. Restore it from a backup; `napari-breastseg verify` lists everything that is damaged.")
 
 
 def problems_with(root: Path, folder: Path, manifest: Manifest) -> list[str]:
     """Say what is wrong with the files of `manifest`, each read as a whole."""
-    return [found for name, entry in manifest.items() if (found := _problem(root, folder, name, entry, whole=True))]
+    return [found for name, entry in manifest.items() if (found := problem_with(root, folder, name, entry, whole=True))]
 
 
-def _problem(root: Path, folder: Path, name: str, entry: list[Any], *, whole: bool) -> str | None:
+def strangers(folder: Path, manifest: Manifest) -> list[Path]:
+    """Return the files and links under `folder` that are not in its manifest."""
+    found = (path for path in folder.rglob("*") if is_link(path) or path.is_file())
+    return sorted(path for path in found if path.relative_to(folder).as_posix() not in manifest)
+
+
+def problem_with(root: Path, folder: Path, name: str, entry: list[Any], *, whole: bool) -> str | None:
     """Say what is wrong with one file of a manifest, or None; `whole` also compares its sha256."""
     path = folder / name
     shown = path.relative_to(root).as_posix()

@@ -22,13 +22,13 @@ from napari_breastseg.session.annotations import Annotations, replay
 from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.durable import aside, make_folder, publish, settle
 from napari_breastseg.session.journal import Journal, counter_of
-from napari_breastseg.session.manifests import Manifest, problems_with, read_manifest
+from napari_breastseg.session.manifests import Manifest, problem_with, problems_with, read_manifest, strangers
 from napari_breastseg.session.mend_files import mended_file
 from napari_breastseg.session.mend_rows import from_around, with_one_bit
 from napari_breastseg.session.models import CURRENT, Models
 from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
 from napari_breastseg.session.packing import checksum
-from napari_breastseg.session.places import DAMAGED, DATABASE
+from napari_breastseg.session.places import DAMAGED, DATABASE, is_link
 from napari_breastseg.session.predictions import Predictions
 from napari_breastseg.session.schema import TABLES, insert, is_whole, named
 from napari_breastseg.session.text import from_json, to_json, understood
@@ -168,18 +168,11 @@ class Repair:
 
     def _files(self) -> None:
         for folder, manifest in self._folders():
-            for name in manifest if problems_with(self._root, folder, manifest) else ():
-                path = folder / name
-                found = None if not path.is_file() or path.is_symlink() else mended_file(path.read_bytes(), *manifest[name])
-                if found is not None:
-                    self._keep(path)
-                    self._write(path, found)
-                    self.said.append(f"{self._shown(path)} was mended: one bit had flipped.")
-            known = set(manifest)
-            for path in sorted(folder.rglob("*")):
-                if (path.is_symlink() or path.is_file()) and path.relative_to(folder).as_posix() not in known:
-                    self._keep(path)
-                    self.said.append(f"{self._shown(path)} did not belong to the session and was put aside.")
+            for name, entry in manifest.items():
+                self._file(folder, name, entry)
+            for path in strangers(folder, manifest):
+                self._keep(path)
+                self.said.append(f"{self._shown(path)} did not belong to the session and was put aside.")
         for row in self._journal.rows("model"):
             if self._models.card_problem(row["sha"], row["card"]):
                 path = self._models.file(row["sha"]).with_suffix(".json")
@@ -188,6 +181,16 @@ class Repair:
                 self.said.append(f"{self._shown(path)} was written anew from the journal.")
         if self._open_losses():
             self.said.append("The edits that a crash and a damaged log took cannot be brought back; this is noted.")
+
+    def _file(self, folder: Path, name: str, entry: list[Any]) -> None:
+        path = folder / name
+        if problem_with(self._root, folder, name, entry, whole=True) is None or is_link(path) or not path.is_file():
+            return
+        found = mended_file(path.read_bytes(), *entry)
+        if found is not None:
+            self._keep(path)
+            self._write(path, found)
+            self.said.append(f"{self._shown(path)} was mended: one bit had flipped.")
 
     def _folders(self) -> Iterator[tuple[Path, Manifest]]:
         for row in self._journal.rows("case"):
@@ -226,7 +229,8 @@ class Repair:
             return
         folder = self._annotations.snapshots.folder(case_id, row["seq"])
         manifest = read_manifest(row["manifest"], "A label snapshot")
-        stored = None if problems_with(self._root, folder, manifest) else self._labels(row, self._cases.shape(case_id))
+        problems = [*problems_with(self._root, folder, manifest), *strangers(folder, manifest)]
+        stored = None if problems else self._labels(row, self._cases.shape(case_id))
         if stored is None or not np.array_equal(stored, labels):
             self._keep(folder)
             self._annotations.snapshots.rewrite(row, labels)
@@ -237,7 +241,7 @@ class Repair:
     def _keep(self, path: Path, *, copy: bool = False) -> None:
         """Move what is damaged to the folder ``damaged``, or copy it there."""
         target = self._kept / self._shown(path)
-        if not (path.exists() or path.is_symlink()):
+        if not (path.exists() or is_link(path)):
             return
         make_folder(target.parent)
         if copy:

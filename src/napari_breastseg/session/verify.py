@@ -17,7 +17,7 @@ from napari_breastseg.errors import BreastSegError
 from napari_breastseg.session.annotations import Annotations, replay
 from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.journal import Journal, counter_of
-from napari_breastseg.session.manifests import problems_with, read_manifest
+from napari_breastseg.session.manifests import problems_with, read_manifest, strangers
 from napari_breastseg.session.models import Models
 from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
 from napari_breastseg.session.packing import checksum
@@ -136,8 +136,8 @@ class Verifier:
 
     def _extra(self, folder: Path, row: sqlite3.Row) -> None:
         manifest = read_manifest(row["manifest"], folder.relative_to(self._root).as_posix())
-        extra = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - set(manifest)
-        self.problems += [f"{(folder / name).relative_to(self._root).as_posix()} does not belong to the session." for name in sorted(extra)]
+        found = (path.relative_to(self._root).as_posix() for path in strangers(folder, manifest))
+        self.problems += [f"{name} does not belong to the session." for name in found]
 
     def _weights(self) -> None:
         for row, whole in self._journal.rows_as_found("model"):
