@@ -34,7 +34,7 @@ def box_around(mask: npt.NDArray[np.bool_]) -> Box | None:
     depth = np.flatnonzero(mask.any(axis=(1, 2)))
     if not depth.size:
         return None
-    plane: npt.NDArray[np.bool_] = mask[depth[0] : depth[-1] + 1].any(axis=0)
+    plane = np.asarray(mask[depth[0] : depth[-1] + 1].any(axis=0))
     rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     (z0, z1), (y0, y1), (x0, x1) = ((int(found[0]), int(found[-1]) + 1) for found in (depth, rows, columns))
     return (z0, z1), (y0, y1), (x0, x1)
@@ -149,10 +149,10 @@ class Prediction:
     ----------
     model : str
         sha256 of the model's weights.
-    probability : ndarray, shape (z, y, x), float32
-        Probability of tumour after the refined pass.
-    coarse, refined : ndarray, shape (z, y, x), uint8
-        Masks of the half-resolution and of the full-resolution pass.
+    probability : array, shape (z, y, x), float32
+        Probability of tumour after the refined pass, in memory or lazy as a case's images.
+    coarse, refined : array, shape (z, y, x), uint8
+        Masks of the half-resolution pass, in memory or lazy, and of the full-resolution pass, in memory.
     maps : mapping of str to ndarray, optional
         Named maps that the method gives besides.
     details : mapping, optional
@@ -160,8 +160,8 @@ class Prediction:
     """
 
     model: str
-    probability: npt.NDArray[np.float32]
-    coarse: npt.NDArray[np.uint8]
+    probability: Any
+    coarse: Any
     refined: npt.NDArray[np.uint8]
     maps: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)

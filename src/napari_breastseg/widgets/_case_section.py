@@ -8,11 +8,13 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
+from napari.layers import Layer
 from napari.viewer import Viewer
 from platformdirs import user_data_path
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QSizePolicy
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QSizePolicy
 
+from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case
 from napari_breastseg.progress import Job, Progress
@@ -21,6 +23,10 @@ from napari_breastseg.widgets import _layers as layers
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._messages import told
 from napari_breastseg.widgets._section import JobBar, Section, button, row, text
+
+PATH = "breastseg_path"
+"""Where the reader notes in an image layer's metadata from which file or folder it came."""
+MOST_NAMES = 12
 
 
 def sessions_folder() -> Path:
@@ -39,23 +45,41 @@ class CaseSection(Section):
         self.open_folder = button("Open folder...", "Open a folder with one NIfTI file per phase (..._0000.nii.gz, ...)", self._ask_folder)
         self.images = _combo("The examinations that are open in napari as image layers")
         self.use = button("Use", "Work on the chosen image. It is copied into the session; the original is never changed.", self._use)
+        self.link = QCheckBox("Link, do not copy")
+        self.link.setToolTip(
+            "The images stay where they are; the session keeps their path and hash, and checks them when it opens them. Do not move them."
+        )
         self.case_bar = JobBar(desk, "case")
         self.cases = _combo("The cases of this session; choose one to go on with it")
         self.cases_label = QLabel("Case")
+        self.left_behind = text("")
+        self.left_behind.setTextFormat(Qt.TextFormat.PlainText)
+        self.left_behind.setToolTip("What the files said besides the images, and what was not taken over: it may tell who the patient is.")
+        self.follow = button(
+            "Follow links", "Read the images that this session links to, now and whenever it is opened here", desk.follow_links
+        )
+        self.recovered = text("")
+        self.recovered.setTextFormat(Qt.TextFormat.PlainText)
         self.session_text = text("")
         self.open_session = button("Open session...", "Go on with earlier work: choose the folder of a session", self._ask_session)
         self.new_place = button("Keep in...", "Choose an empty folder for the new session, instead of the usual place", self._ask_place)
         self.latest = button("Continue", "Go on with the session that was used last", self._continue)
         self.column.addLayout(row(self.open_file, self.open_folder))
         self.column.addLayout(row("Image", self.images, self.use, stretch=1))
+        self.column.addWidget(self.link)
         self.column.addWidget(self.case_bar)
         self.column.addLayout(row(self.cases_label, self.cases, stretch=1))
         self.column.addWidget(self.hint)
+        self.column.addWidget(self.follow)
+        self.column.addWidget(self.left_behind)
+        self.column.addWidget(self.recovered)
         self.column.addLayout(row(self.latest, self.open_session, self.new_place))
         self.column.addWidget(self.session_text)
         self.use.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         switch = told(lambda *_: desk.show_case(self.cases.currentData()))
         self.cases.activated.connect(lambda *_: switch())
+        self.images.currentIndexChanged.connect(self._enable_link)
+        desk.saved.connect(self._show_recovered)
         self._viewer.layers.events.inserted.connect(self._on_layers)
         self._viewer.layers.events.removed.connect(self._on_layers)
         self._list_images()
@@ -77,23 +101,38 @@ class CaseSection(Section):
         self.new_place.setVisible(desk.session is None)
         self.new_place.setEnabled(not busy)
         self._list_cases()
-        if desk.view is not None:
-            case = desk.view.case
+        self._enable_link()
+        self._show_recovered()
+        self.follow.setVisible(bool(desk.refusal))
+        self.follow.setEnabled(not busy)
+        case = None if desk.view is None else desk.view.case
+        _say(self.left_behind, "" if case is None else _left_behind(case))
+        if case is not None:
             size = " × ".join(str(n) for n in case.shape)
             spacing = " × ".join(f"{s:.2g}" for s in case.geometry.spacing)
             self.say(f"<b>{escape(case.name)}</b>: {case.phases} phase{'s' if case.phases > 1 else ''}, {size} voxels of {spacing} mm")
+        elif desk.refusal:
+            self.say(escape(desk.refusal))
         elif self.images.count():
             self.say("Choose an image and press <b>Use</b>.")
         else:
             self.say("Open an examination, or try File ▸ Open Sample ▸ DCE-MRI breast phantom.")
         self.session_text.setText(self._session_words())
 
+    def _enable_link(self, _: object = None) -> None:
+        """Offer to link what came from a file, or will."""
+        layer = self._chosen()
+        self.link.setEnabled(not self.desk.jobs.busy and not self.desk.read_only and (layer is None or PATH in layer.metadata))
+
+    def _show_recovered(self, _: object = None) -> None:
+        _say(self.recovered, "\n".join(self.desk.recovered))
+
     def _session_words(self) -> str:
         session = self.desk.session
         if session is None:
             return f"New work is kept in {_breakable(self._folder or sessions_folder())}"
         if self.desk.read_only:
-            return f"<b>Read only:</b> the session is open in {self.desk.locked_by}. Close it there to go on here."
+            return f"<b>Read only:</b> the session is open in {escape(self.desk.locked_by)}. Close it there to go on here."
         return f"Kept in {_breakable(session.path)}"
 
     def _list_cases(self) -> None:
@@ -121,9 +160,12 @@ class CaseSection(Section):
                 chosen = chosen if id(layer) in known else id(layer)
         self.images.setCurrentIndex(max(self.images.findData(chosen), 0))
 
-    def _use(self) -> None:
+    def _chosen(self) -> Layer | None:
         chosen = self.images.currentData()
-        layer = next((layer for layer in self._viewer.layers if id(layer) == chosen), None)
+        return next((layer for layer in self._viewer.layers if id(layer) == chosen), None)
+
+    def _use(self) -> None:
+        layer = self._chosen()
         if layer is None:
             raise InputError("That image is no longer open. Choose another one.")
         earlier = layer.metadata.get("breastseg_session")
@@ -132,7 +174,10 @@ class CaseSection(Section):
             return
         case = layers.case_of(layer)
         layers.claim(layer, case)
-        self.desk.use_case(case, self._place())
+        self.desk.use_case(case, self._place(), self._linked(layer.metadata.get(PATH)))
+
+    def _linked(self, path: str | None) -> Path | None:
+        return Path(path) if path is not None and self.link.isChecked() and self.link.isEnabled() else None
 
     def _place(self) -> Path:
         return self._folder or sessions_folder() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
@@ -146,9 +191,9 @@ class CaseSection(Section):
 
     def _read(self, name: str) -> None:
         if name:
-            place = self._place()
+            place, link = self._place(), Path(name) if self.link.isChecked() else None
             job = partial(_reading, Path(name))
-            self.desk.jobs.start("case", "Reading the examination", job, lambda case: self.desk.use_case(case, place))
+            self.desk.jobs.start("case", "Reading the examination", job, lambda case: self.desk.use_case(case, place, link))
 
     def _ask_session(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open session", str(sessions_folder()))
@@ -184,6 +229,21 @@ def _combo(tooltip: str) -> QComboBox:
     combo.setMinimumContentsLength(8)
     combo.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return combo
+
+
+def _left_behind(case: Case) -> str:
+    """Name what was not taken over from the files; "extension DICOM" of a file's header is called "DICOM extension"."""
+    dropped = case.metadata.get("identifiers_dropped")
+    if not isinstance(dropped, (list, tuple)) or not dropped:
+        return ""
+    names = [f"{name.removeprefix('extension ')} extension" if name.startswith("extension ") else name for name in map(str, dropped)]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"Left behind: {', '.join(name[:40] for name in names[:MOST_NAMES])}{more}"
+
+
+def _say(label: QLabel, sentence: str) -> None:
+    label.setText(sentence)
+    label.setVisible(bool(sentence))
 
 
 def _breakable(path: Path) -> str:

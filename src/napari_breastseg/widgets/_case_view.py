@@ -13,6 +13,8 @@ from napari.viewer import Viewer
 from napari_breastseg.case import Box, Case, Prediction, slices
 from napari_breastseg.widgets import _layers as layers
 from napari_breastseg.widgets._explain_layers import ROLES as EXPLANATION
+from napari_breastseg.widgets._lazy import Slabs, lazy
+from napari_breastseg.widgets._opening import Shown
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Preview
@@ -24,38 +26,51 @@ IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", *EXPLANATIO
 class CaseView:
     """Adds, fills and removes the layers of a case.
 
+    The images are added hidden, or take the place of those that are shown already: nothing is read from the disk before the slider is
+    where it should be, see :meth:`reveal`.
+
     Parameters
     ----------
     viewer : Viewer
-    case : Case
-        With its images in memory.
+    shown : Shown
     session_path : Path
         Kept in the layers' metadata, so that a closed dock finds the session again.
     case_id : str
+    slabs : Slabs
+        What predictions are read through.
     """
 
-    def __init__(self, viewer: Viewer, case: Case, session_path: Path, case_id: str) -> None:
+    def __init__(self, viewer: Viewer, shown: Shown, session_path: Path, case_id: str, slabs: Slabs) -> None:
         self._viewer = viewer
-        self.case = case
+        self._slabs = slabs
+        self.case = shown.case
         self._origin = {"breastseg_session": str(session_path), "breastseg_case_id": case_id}
-        found = self._images()
-        if not found:
-            for data, attributes, kind in layers.case_layers(case):
-                viewer.add_layer(Layer.create(data, attributes, kind))
-            found = self._images()
-        for layer in found:
-            layer.metadata.update({**self._origin, layers.CASE: case})
+        self._fresh = {attributes["metadata"][layers.ROLE]: data for data, attributes, _ in shown.layers}
+        if not self._images(shown.given):
+            for data, attributes, kind in shown.layers:
+                viewer.add_layer(Layer.create(data, {**attributes, "visible": False}, kind))
+        for layer in self._images(shown.given, shown.case):
+            layer.metadata.update({**self._origin, layers.CASE: self.case})
+            layer.events.visible.connect(self._on_seen)
 
-    def _images(self) -> list[Layer]:
-        """Return the layers that show the case's images, also those of a session that was closed and opened again."""
+    def _images(self, *also: Case | None) -> list[Layer]:
+        """Return the layers that show the case's images, also those of a session that was closed and opened again, and of `also`."""
         images = [layer for layer in self._viewer.layers if layers.role_of(layer) in IMAGES]
-        return [layer for layer in images if self._shows(layer) or self._came_from(layer)]
-
-    def _shows(self, layer: Layer) -> bool:
-        return layer.metadata.get(layers.CASE) is self.case
+        return [layer for layer in images if self._came_from(layer) or any(layer.metadata[layers.CASE] is case for case in also)]
 
     def _came_from(self, layer: Layer) -> bool:
         return all(layer.metadata.get(key) == value for key, value in self._origin.items())
+
+    def reveal(self) -> None:
+        """Let the images come from the disk, where the slider is now; what an image held in memory until now is let go."""
+        for layer in self._images():
+            fresh = self._fresh[str(layers.role_of(layer))]
+            if layer.data is not fresh and layer.data.dtype == fresh.dtype:
+                layer.data = fresh if layer.ndim == fresh.ndim else fresh[0]
+        self._fresh.clear()
+
+    def _on_seen(self, event: Any) -> None:
+        layers.contrast_when_seen(event.source, self.slice_index(0))
 
     def layer(self, role: str) -> Any:
         """Return this case's layer of a role ("coarse", "probability", "tumour"), or None."""
@@ -66,33 +81,29 @@ class CaseView:
 
     def start_preview(self) -> None:
         """Clear what an earlier prediction left, for a new one to come in; the tumour layer stays."""
-        for role in ("coarse", "probability"):
-            layer = self.layer(role)
+        for layer in (self.layer("coarse"), self.layer("probability")):
             if layer is not None:
-                layer.data[...] = 0
-                layer.refresh()
+                layer.data = np.zeros(self.case.shape, layer.data.dtype)
 
     def show_preview(self, preview: Preview) -> None:
         """Draw a part of a prediction that is still being computed."""
         probability = self._probability()
         place = slices(preview.box)
         probability.data[place] = preview.probability
-        probability.visible = True
-        probability.refresh(extent=False)
+        _redraw(probability)
         if preview.kind == "coarse":
             coarse = self._coarse()
             coarse.data[place] |= (preview.probability > PREVIEW_THRESHOLD).astype(np.uint8)
-            coarse.visible = True
-            coarse.refresh(extent=False)
+            _redraw(coarse)
 
     def show_prediction(self, prediction: Prediction) -> None:
-        """Fill in the finished prediction; its layers are hidden then, the tumour layer shows what counts."""
-        facts = {**self._origin, "breastseg_model": prediction.model, **prediction.details}
+        """Fill in the finished prediction; its layers are hidden then and cost nothing, the tumour layer shows what counts."""
+        facts = {**prediction.details, **self._origin, "breastseg_model": prediction.model}
         for layer, values in ((self._coarse(), prediction.coarse), (self._probability(), prediction.probability)):
-            layer.data[...] = values
-            layer.metadata.update(facts)
             layer.visible = False
-            layer.refresh(extent=False)
+            layer.data = lazy(values, self._slabs)
+            layer.metadata.update(facts)
+            layer.editable = False
 
     def show_tumour(self, mask: npt.NDArray[np.uint8], model: str | None, editable: bool, old: Labels | None) -> Labels:
         """Put a fresh tumour layer in the place of the old one, whose undo history would write old voxels into the new mask."""
@@ -133,14 +144,18 @@ class CaseView:
     def hide_images(self) -> None:
         """Hide the case's images, before another case is shown."""
         for layer in self._images():
+            layer.events.visible.disconnect(self._on_seen)
             layer.visible = False
 
-    def show_images(self) -> None:
-        """Show the case's images, from the first phase after the injection, where a tumour is seen best."""
+    def begin_at(self, start: int) -> None:
+        """Show the case as one that was not looked at before: at an axial slice of the first phase after the injection."""
+        dims = self._viewer.dims
+        if self.case.phases > 1 and dims.ndim == 4:
+            dims.set_point(0, 1)
+        if self.slice_axis() == 0:
+            self.bring_into_view(((start, start + 1), (0, self.case.shape[1]), (0, self.case.shape[2])))
         for layer in self._images():
             layer.visible = layer.visible or layers.role_of(layer) == "case"
-        if self.case.phases > 1 and self._viewer.dims.ndim == 4:
-            self._viewer.dims.set_point(0, 1)
 
     def bring_into_view(self, box: Box) -> None:
         """Move the slider to the middle of `box` along an axis that is not displayed, unless it is there already."""
@@ -207,3 +222,11 @@ class CaseView:
             self._viewer.layers.move(self._viewer.layers.index(layer), self._viewer.layers.index(tumour))
         if active is not None:
             self._viewer.layers.selection.active = active
+
+
+def _redraw(layer: Layer) -> None:
+    """Draw a layer anew after its data changed, and show it."""
+    if layer.visible:
+        layer.refresh(extent=False)
+    else:
+        layer.visible = True

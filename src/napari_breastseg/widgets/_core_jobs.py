@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def predicting(session: Session, case_id: str, device: str) -> Job[Prediction]:
-    """Predict a case with the session's current model and store the prediction."""
+    """Predict a case with the session's current model, store the prediction, and return it as stored, which keeps the memory free."""
     yield Progress(0, 1, "Loading the model")
-    return (yield from make_loop(session, device).predict(case_id))
+    made = yield from make_loop(session, device).predict(case_id)
+    return session.prediction(case_id, in_memory=False) or made
 
 
 def learning(session: Session, device: str) -> Job[RoundOutcome]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,17 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_breastseg.case import BACKGROUND, Case, Prediction, overlay
-from napari_breastseg.errors import SessionError, SessionLockedError
-from napari_breastseg.progress import Job, Progress
+from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
-from napari_breastseg.session.lock import owner
 from napari_breastseg.widgets._case_view import CaseView
 from napari_breastseg.widgets._jobs import JobRunner
 from napari_breastseg.widgets._journal import StrokeJournal
-from napari_breastseg.widgets._messages import tell
+from napari_breastseg.widgets._lazy import Slabs
+from napari_breastseg.widgets._messages import inform, tell
+from napari_breastseg.widgets._opening import Opened, Shown, copying, opening, reading
 from napari_breastseg.widgets._painting import TumourPainter
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A case of a session, read and ready to be shown."""
-
-    session: Session
-    locked_by: str
-    case_id: str | None
-    case: Case | None
-    annotation: npt.NDArray[np.uint8] | None
-    prediction: Prediction | None
+from napari_breastseg.widgets._view_keeper import ViewKeeper
+from napari_breastseg.widgets._view_state import ViewState, capture, restore_layers, restore_place, restore_tool
 
 
 class Desk(QObject):
@@ -45,6 +34,15 @@ class Desk(QObject):
         Another session, case, prediction or model is in front of the person.
     saved : int
         A correction of the case is durable under this seq.
+
+    Attributes
+    ----------
+    recovered : tuple of str
+        What was recovered when the session was opened, until something new happens in it.
+    interrupted : str or None
+        The kind of the job that ran when the case was last looked at, until something new happens.
+    refusal : str
+        Why the case is not shown although it is chosen; empty if it is.
     """
 
     changed = Signal()
@@ -57,12 +55,19 @@ class Desk(QObject):
         self.closed = False
         self.session: Session | None = None
         self.locked_by = ""
+        self.recovered: tuple[str, ...] = ()
+        self.interrupted: str | None = None
+        self.refusal = ""
+        self.slabs = Slabs()
         self.case_id: str | None = None
         self.view: CaseView | None = None
         self.journal: StrokeJournal | None = None
         self.painter: TumourPainter | None = None
         self.model: str | None = None
         self._predicted: npt.NDArray[np.uint8] | None = None
+        self._keeper: ViewKeeper | None = None
+        self.jobs.started.connect(self._on_news)
+        self.saved.connect(self._on_news)
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -80,22 +85,32 @@ class Desk(QObject):
         """Whether the person has corrected anything in this case."""
         return self.journal is not None and (self.journal.seq > 0 or self.journal.unsaved > 0)
 
-    def use_case(self, case: Case, folder: Path) -> None:
-        """Copy a case into the open session, or into the one in `folder`, which is made if need be, and show it."""
-        session = self.session
-        self.jobs.start("case", f"Copying {case.name} into the session", lambda: _copied(session, folder, case), self._show)
+    def use_case(self, case: Case, folder: Path, link: Path | None = None) -> None:
+        """Copy a case into the open session, or into the one in `folder`, which is made if need be, and show it.
+
+        With `link` the images stay in that file or folder, and the session keeps where they are.
+        """
+        session, slabs = self.session, self.slabs
+        self.jobs.start("case", "Taking the case into the session", lambda: copying(session, folder, case, link, slabs), self._show)
 
     def open_session(self, folder: Path, case_id: str | None = None) -> None:
-        """Open a session and show one of its cases, the one that came in last if none is named."""
+        """Open a session and show one of its cases, the one that was looked at last if none is named."""
         if self.session is not None and self.session.path == folder.absolute():
             raise SessionError(f"The session {folder} is open already. Choose one of its cases above.")
-        self.jobs.start("case", "Opening the session", lambda: _opened(folder, case_id), self._show)
+        slabs = self.slabs
+        self.jobs.start("case", "Opening the session", lambda: opening(folder, case_id, slabs), self._show)
 
     def show_case(self, case_id: str) -> None:
         """Show another case of the open session."""
-        session, locked_by = self.session, self.locked_by
-        if session is not None and case_id != self.case_id:
-            self.jobs.start("case", "Opening the case", lambda: _read(session, locked_by, case_id, None), self._show)
+        session, locked_by, slabs = self.session, self.locked_by, self.slabs
+        if session is not None and (case_id != self.case_id or self.refusal):
+            self.jobs.start("case", "Opening the case", lambda: reading(session, locked_by, case_id, slabs), self._show)
+
+    def follow_links(self) -> None:
+        """Consent to reading the images outside of the session that its cases link to, and show the case that was refused."""
+        if self.session is not None and self.case_id is not None:
+            self.session.trust_links()
+            self.show_case(self.case_id)
 
     def show_prediction(self, prediction: Prediction) -> None:
         """Show a finished prediction with the annotation laid over it on a fresh tumour layer."""
@@ -135,7 +150,7 @@ class Desk(QObject):
             opened.session.close()
             return
         same_session = opened.session is self.session
-        if not (same_session and opened.case_id == self.case_id):
+        if not (same_session and opened.case_id == self.case_id and self.view is not None):
             left = self.view
             unsaved = self._leave_case()
             if left is not None:
@@ -145,41 +160,67 @@ class Desk(QObject):
             if self.session is not None and not same_session:
                 self.session.close()
             self.session, self.locked_by = opened.session, opened.locked_by
-            if opened.case is not None:
-                self._show_case(opened)
+            self.case_id, self.refusal = opened.case_id, opened.refusal
+            if opened.shown is not None and opened.case_id is not None:
+                self._show_case(opened.session, opened.case_id, opened.shown)
+            if not same_session:
+                self.recovered = opened.session.recovered
+                for sentence in self.recovered:
+                    inform(sentence)
         self.changed.emit()
+        if self.view is not None and opened.shown is not None and opened.shown.view is not None:
+            restore_tool(self.viewer, self.view, opened.shown.view)  # last: sections shape the brush of a layer that they have not seen
 
-    def _show_case(self, opened: Opened) -> None:
-        assert opened.case is not None and opened.case_id is not None and opened.annotation is not None
-        self.case_id = opened.case_id
-        self.view = CaseView(self.viewer, opened.case, opened.session.path, opened.case_id)
-        self.view.show_images()
-        self.journal = StrokeJournal(opened.session, opened.case_id)
+    def _show_case(self, session: Session, case_id: str, shown: Shown) -> None:
+        """Show a case as it was looked at last; the images come last, so that only what is shown then is read."""
+        view = self.view = CaseView(self.viewer, shown, session.path, case_id, self.slabs)
+        self.journal = StrokeJournal(session, case_id)
         self.journal.failed.connect(tell)
         self.journal.saved.connect(self.saved)
-        if opened.prediction is not None:
-            self.view.show_prediction(opened.prediction)
-            self._predicted, self.model = opened.prediction.refined, opened.prediction.model
-        layer = self._attach(opened.annotation)
-        self.view.show_largest_slice(layer.data)
+        if shown.prediction is not None:
+            view.show_prediction(shown.prediction)
+            self._predicted, self.model = shown.prediction.refined, shown.prediction.model
+        self._attach(shown.annotation, shown.mask)
+        if shown.view is None:
+            view.begin_at(shown.start)
+        else:
+            restore_place(self.viewer, shown.view)
+            restore_layers(self.viewer, view, shown.view)
+            self.interrupted = shown.view.running
+        view.reveal()
+        if not self.read_only:
+            self._keeper = ViewKeeper(session, case_id, self._look)
 
-    def _attach(self, annotation: npt.NDArray[np.uint8]) -> Labels:
-        """Make a fresh tumour layer and watch it."""
+    def _look(self) -> ViewState | None:
+        """Return how the case is looked at, None while its layers are being taken away."""
+        if self.view is None or self.view.layer("case") is None:
+            return None
+        return capture(self.viewer, self.view, self.jobs.kind)
+
+    def _on_news(self, _: object = None) -> None:
+        self.recovered, self.interrupted = (), None
+
+    def _attach(self, annotation: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8] | None = None) -> Labels:
+        """Make a fresh tumour layer, of the mask if that is known already, and watch it."""
         assert self.view is not None and self.journal is not None
         old = None
         if self.painter is not None:
             self.painter.detach()
             old = self.painter.layer
         predicted = np.full(self.view.case.shape, BACKGROUND, np.uint8) if self._predicted is None else self._predicted
-        layer = self.view.show_tumour(overlay(predicted, annotation), self.model, not self.read_only, old)
+        shown = overlay(predicted, annotation) if mask is None else mask
+        layer = self.view.show_tumour(shown, self.model, not self.read_only, old)
         self.painter = TumourPainter(layer, predicted, annotation, self.journal, self.view.bring_into_view)
         return layer
 
     def _leave_case(self) -> int:
         """Stop watching the tumour layer, which can then no longer be painted on, save what waits; return the strokes that could not be."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.close()
         painter, self.painter = self.painter, None
         journal, self.journal = self.journal, None
-        self.view, self.case_id, self._predicted, self.model = None, None, None, None
+        self.view, self.case_id, self._predicted, self.model, self.refusal = None, None, None, None, ""
         if painter is not None:
             painter.detach()
             painter.layer.mode = "pan_zoom"
@@ -191,49 +232,3 @@ class Desk(QObject):
 
     def _on_removed(self, event: Any) -> None:
         self.changed.emit()
-
-
-def _opened(folder: Path, case_id: str | None) -> Job[Opened]:
-    yield Progress(0, 2, "Opening the session")
-    locked_by = ""
-    try:
-        session = Session.open(folder)
-    except SessionLockedError:
-        session = Session.open(folder, read_only=True)
-        holder = owner(folder) or {}
-        locked_by = f"process {holder.get('pid', '?')} on {holder.get('host', 'another computer')}, since {holder.get('started', '?')}"
-    try:
-        cases = session.cases
-        wanted = case_id if case_id in cases else (cases[-1] if cases else None)
-        return (yield from _read(session, locked_by, wanted, None))
-    except BaseException:
-        session.close()
-        raise
-
-
-def _copied(session: Session | None, folder: Path, case: Case) -> Job[Opened]:
-    yield Progress(0, 2, "Copying the images into the session")
-    made = Session.create(folder) if session is None else None
-    used = made or session
-    assert used is not None
-    try:
-        return (yield from _read(used, "", used.add_case(case), case))
-    except BaseException:
-        if made is not None:
-            made.close()
-        raise
-
-
-def _read(session: Session, locked_by: str, case_id: str | None, case: Case | None) -> Job[Opened]:
-    """Read a case, its annotation and its latest prediction into memory."""
-    if case_id is None:
-        return Opened(session, locked_by, None, None, None, None)
-    if case is None:
-        stored = session.case(case_id)
-        images = np.empty(stored.images.shape, np.float32)
-        for phase in range(stored.phases):
-            yield Progress(phase, stored.phases + 1, "Reading the images")
-            images[phase] = stored.phase(phase)
-        case = replace(stored, images=images)
-    yield Progress(case.phases, case.phases + 1, "Reading the corrections")
-    return Opened(session, locked_by, case_id, case, session.annotation(case_id), session.prediction(case_id))

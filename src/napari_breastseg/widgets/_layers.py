@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
 from napari.types import LayerDataTuple
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
+from napari_breastseg.widgets._lazy import SLAB, Slabs, lazy
 
 TUMOUR_COLOUR = "#E69F00"
 COARSE_COLOUR = "#56B4E9"
 """Orange and sky blue of the Okabe-Ito palette: told apart with every kind of colour vision."""
 
 CASE, ROLE, GEOMETRY = "breastseg_case", "breastseg_role", "breastseg_geometry"
+UNSEEN = "breastseg_unseen"
+"""Marks a layer whose contrast is not known before it is shown."""
 
 
 def space(geometry: Geometry, phases: bool = False) -> dict[str, Any]:
@@ -34,33 +38,42 @@ def space(geometry: Geometry, phases: bool = False) -> dict[str, Any]:
     }
 
 
-def case_layers(case: Case) -> list[LayerDataTuple]:
-    """Return the examination as layers: all phases as one 4-D image and, from two phases on, the first subtraction, hidden."""
-    images = np.asarray(case.images, dtype=np.float32)
+def case_layers(case: Case, slabs: Slabs | None = None, start: int | None = None) -> list[LayerDataTuple]:
+    """Return the examination as layers: all phases as one 4-D image and, from two phases on, the first subtraction, hidden.
+
+    Images that are not in memory are read as they are shown. Contrast limits come from a part of the images around the axial slice
+    `start`, the middle one if it is None; those of the subtraction, whose phases need not be read before, when it is first shown.
+    """
+    images = lazy(case.images, slabs or Slabs())
+    in_memory = isinstance(case.images, np.ndarray)
+    place = case.shape[0] // 2 if start is None else start
+    low, high = limits(around(images[min(1, case.phases - 1)], place), 0.5, 99.8)
+    known = {**case.metadata, CASE: case, GEOMETRY: case.geometry}
     layers: list[LayerDataTuple] = [
         (
-            images,
+            case.images if in_memory else images,
             {
-                "name": case.name,
+                "name": plain(case.name),
                 "colormap": "gray",
-                "contrast_limits": limits(images[:, ::4, ::2, ::2], 0.5, 99.8),
-                "metadata": {CASE: case, ROLE: "case", GEOMETRY: case.geometry, "phase_times_s": case.times, **case.metadata},
+                "contrast_limits": (low, high),
+                "metadata": {**known, ROLE: "case", "phase_times_s": case.times},
+                "cache": False,
                 **space(case.geometry, phases=True),
             },
             "image",
         )
     ]
     if case.phases > 1:
-        subtraction = images[1] - images[0]
         layers.append(
             (
-                subtraction,
+                images[1] - images[0],
                 {
                     "name": "Subtraction (post 1 − pre)",
                     "colormap": "gray",
-                    "contrast_limits": (0.0, limits(subtraction[::2, ::2, ::2], 0.5, 99.95)[1]),
+                    "contrast_limits": (0.0, high - low),
                     "visible": False,
-                    "metadata": {CASE: case, ROLE: "subtraction", GEOMETRY: case.geometry},
+                    "metadata": {CASE: case, ROLE: "subtraction", GEOMETRY: case.geometry, UNSEEN: True},
+                    "cache": False,
                     **space(case.geometry),
                 },
                 "image",
@@ -69,9 +82,26 @@ def case_layers(case: Case) -> list[LayerDataTuple]:
     return layers
 
 
+def around(image: da.Array, place: int) -> npt.NDArray[np.float32]:
+    """Return every fourth voxel of the slices (z, y, x) around an axial slice that are read together."""
+    first = place - place % SLAB
+    return np.asarray(image[first : first + SLAB : 4, ::4, ::4])
+
+
+def contrast_when_seen(layer: Image, place: int) -> None:
+    """Give a subtraction that is seen for the first time its contrast, by the slices around `place`."""
+    if layer.visible and layer.metadata.pop(UNSEEN, False):
+        layer.contrast_limits = (0.0, max(limits(around(layer.data, place), 0.5, 99.95)[1], 1e-6))
+
+
+def plain(name: str) -> str:
+    """Return a name that no tooltip takes for formatted text."""
+    return name.replace("<", "‹").replace(">", "›")
+
+
 def limits(values: npt.NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
-    """Return contrast limits at two percentiles, never empty."""
-    first, last = np.percentile(values, [low, high])
+    """Return contrast limits at two percentiles of the values that could be read, never empty."""
+    first, last = np.nanpercentile(values, [low, high]) if np.isfinite(values).any() else (0.0, 1.0)
     return float(first), float(max(last, first + 1e-6))
 
 
@@ -80,15 +110,15 @@ def tumour_layer(mask: npt.NDArray[np.uint8], geometry: Geometry, metadata: dict
     return _labels(mask, geometry, "Tumour", "tumour", TUMOUR_COLOUR, metadata, opacity=0.55)
 
 
-def coarse_layer(mask: npt.NDArray[np.uint8], geometry: Geometry, metadata: dict[str, Any]) -> Labels:
-    """Return the half-resolution prediction, for looking at only."""
-    layer = _labels(mask, geometry, "Prediction (coarse)", "coarse", COARSE_COLOUR, metadata, opacity=0.6)
+def coarse_layer(mask: Any, geometry: Geometry, metadata: dict[str, Any]) -> Labels:
+    """Return the half-resolution prediction, hidden, for looking at only."""
+    layer = _labels(mask, geometry, "Prediction (coarse)", "coarse", COARSE_COLOUR, metadata, opacity=0.6, visible=False)
     layer.editable = False
     return layer
 
 
-def probability_layer(values: npt.NDArray[np.float32], geometry: Geometry, metadata: dict[str, Any]) -> Image:
-    """Return the probability of tumour, clear where it is zero."""
+def probability_layer(values: Any, geometry: Geometry, metadata: dict[str, Any]) -> Image:
+    """Return the probability of tumour, hidden, clear where it is zero."""
     return Image(
         values,
         name="Probability",
@@ -96,20 +126,21 @@ def probability_layer(values: npt.NDArray[np.float32], geometry: Geometry, metad
         blending="additive",
         opacity=0.6,
         contrast_limits=(0.0, 1.0),
+        visible=False,
+        cache=False,
         metadata={**metadata, ROLE: "probability", GEOMETRY: geometry},
         **space(geometry),
     )
 
 
-def _labels(
-    mask: npt.NDArray[np.uint8], geometry: Geometry, name: str, role: str, colour: str, metadata: dict[str, Any], opacity: float
-) -> Labels:
+def _labels(mask: Any, geometry: Geometry, name: str, role: str, colour: str, metadata: dict[str, Any], **look: Any) -> Labels:
     layer = Labels(
         mask,
         name=name,
-        opacity=opacity,
-        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: colour}),
+        colormap=CyclicLabelColormap(colors=["transparent", colour]),  # a direct one would be compiled first, for seconds
+        cache=False,
         metadata={**metadata, ROLE: role, GEOMETRY: geometry},
+        **look,
         **space(geometry),
     )
     layer.selected_label = 1
@@ -132,7 +163,8 @@ def can_be_case(layer: Layer) -> bool:
 def case_of(layer: Layer) -> Case:
     """Return the examination in an image layer: its own, or one made from an image that another reader opened.
 
-    Such an image is taken as (phase, z, y, x) or (z, y, x) in canonical orientation; its scale and units give the spacing.
+    Such an image is taken as (phase, z, y, x) or (z, y, x) in canonical orientation; its scale and units give the spacing. It is not read
+    here.
 
     Raises
     ------
@@ -144,14 +176,12 @@ def case_of(layer: Layer) -> Case:
         return known
     if not can_be_case(layer):
         raise InputError(f"{layer.name} is no 3-D image with or without phases. Choose another layer, or open a NIfTI file.")
-    data = np.asarray(layer.data, dtype=np.float32)
-    if not np.isfinite(data).all():
-        raise InputError(f"{layer.name} has voxels without a finite value. Repair the image and open it again.")
-    images = data if data.ndim == 4 else data[np.newaxis]
+    data = layer.data if isinstance(layer.data, np.ndarray) else lazy(layer.data, Slabs())
+    images = data if layer.ndim == 4 else data[np.newaxis]
     spacing = spacing_mm(layer)
-    _, z, y, x = images.shape
+    phases, z, y, x = images.shape
     affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
-    return Case(layer.name, images, Geometry(spacing, affine, (x, y, z)), modality="dce-mri" if len(images) > 1 else "mri")
+    return Case(layer.name, images, Geometry(spacing, affine, (x, y, z)), modality="dce-mri" if phases > 1 else "mri")
 
 
 def spacing_mm(layer: Layer) -> tuple[float, float, float]:

@@ -42,6 +42,7 @@ class LearnSection(Section):
         """Enable learning once there is something to learn from."""
         desk = self.desk
         self.learn.setEnabled(desk.corrected and not desk.read_only and not desk.jobs.busy)
+        interrupted = next((sentence for sentence in desk.recovered if sentence.startswith("Learning")), "")
         if desk.view is None:
             self._outcome = ""
             self.say("Choose a case first.")
@@ -49,6 +50,8 @@ class LearnSection(Section):
             self.say("You can go on correcting meanwhile.")
         elif self._outcome:
             self.say(self._outcome)
+        elif interrupted:
+            self.say(escape(interrupted))
         else:
             self.say("Press <b>Learn</b> when you have corrected some slices." if desk.corrected else "Correct something first.")
 

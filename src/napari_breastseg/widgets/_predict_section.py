@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
+
+import numpy as np
 from qtpy.QtWidgets import QComboBox
 
-from napari_breastseg.case import Prediction
+from napari_breastseg.case import TUMOUR, Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.progress import Progress
 from napari_breastseg.widgets._core_jobs import predicting
@@ -40,7 +43,7 @@ class PredictSection(Section):
         """Show the current model and how the prediction stands."""
         desk = self.desk
         current = None if desk.session is None else desk.session.current_model
-        self.model.setText("Model: HCMA-UNet, " + ("starter version" if current is None else f"version {current[:8]}"))
+        self.model.setText("Model: HCMA-UNet, " + ("starter version" if current is None else f"version {escape(current[:8])}"))
         ready = desk.view is not None and not desk.read_only
         self.predict.setEnabled(ready and not desk.jobs.busy)
         self.device.setEnabled(ready and not desk.jobs.busy)
@@ -48,6 +51,8 @@ class PredictSection(Section):
             self.say("Choose a case first.")
         elif desk.jobs.kind == "predict":
             self.say("")
+        elif desk.interrupted == "predict" and not desk.read_only:
+            self.say("Predicting was interrupted, and nothing of it was kept. Press <b>Predict</b> to start it again.")
         elif not desk.predicted:
             self.say(self._said or ("No prediction yet." if desk.read_only else "Press <b>Predict</b>."))
         else:
@@ -79,6 +84,6 @@ class PredictSection(Section):
         painter, view = self.desk.painter, self.desk.view
         if painter is None or view is None:
             return ""
-        volume = int((painter.layer.data == 1).sum()) * view.case.geometry.voxel_ml
+        volume = int(np.count_nonzero(painter.layer.data == TUMOUR)) * view.case.geometry.voxel_ml
         found = f"Tumour: {volume:.2f} mL." if volume else "No tumour found."
         return f"{found} Paint what is missing, erase what is wrong."
