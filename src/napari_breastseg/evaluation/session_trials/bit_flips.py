@@ -1,10 +1,14 @@
-"""Random bit flips over all files of a session: found and named, never silent."""
+"""Random bit flips over all files of a session: found and named, never read as if nothing was, and mended where there is enough left."""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +21,17 @@ from napari_breastseg.session.places import DATABASE
 
 EDITS = 12
 SNAPSHOTS = (4, 8)
+
+FOUND, MEANINGLESS = "found", "in bytes that mean nothing"
+MENDED, NOT_MENDED = "mended", "not mended, as is said"
+SILENT = "silent"
+UNNAMED = "found, but the file was not named"
+READ = "found, but read as if nothing was"
+MENDED_WRONGLY = "mended wrongly"
+CRASHED = "errors that are not for people"
+_BAD = (SILENT, UNNAMED, READ, MENDED_WRONGLY, CRASHED)
+
+Answers = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -46,18 +61,41 @@ def example(folder: Path, weights: Path) -> Example:
     return Example(folder, case_id, sha)
 
 
-def everything(folder: Path, case_id: str) -> list[bytes | str]:
-    """Return all that a session says, as comparable values."""
-    with Session.open(folder, read_only=True) as session:
-        prediction = session.prediction(case_id)
-        if prediction is None or session.current_model is None:
-            return []
-        said: list[bytes | str] = [session.annotation(case_id, at).tobytes() for at in range(session.seq(case_id) + 1)]
-        said += [np.asarray(session.case(case_id).images).tobytes(), prediction.probability.tobytes(), prediction.refined.tobytes()]
-        said += [repr(session.cases), repr(session.edits(case_id)), repr(session.marks(case_id)), repr(session.models())]
-        said += [repr(session.rounds()), repr(session.predictions(case_id)), repr(session.current_model)]
-        said.append(session.model_path(session.current_model).read_bytes())
-        return said
+def answers(made: Example, folder: Path | None = None) -> Answers:
+    """Return all that the session (or a copy of it in `folder`) says, by question; what it refuses to say is left out."""
+    said: Answers = {}
+    with suppress(BreastSegError), Session.open(folder or made.folder, read_only=True) as session:
+        for question, ask in _questions(session, made).items():
+            with suppress(BreastSegError):
+                said[question] = ask()
+    return said
+
+
+def _questions(session: Session, made: Example) -> dict[str, Callable[[], object]]:
+    case_id = made.case_id
+
+    def version(at: int) -> Callable[[], bytes]:
+        return lambda: session.annotation(case_id, at).tobytes()
+
+    def prediction() -> Any:
+        found = session.prediction(case_id)
+        return found and (found.probability.tobytes(), found.coarse.tobytes(), found.refined.tobytes(), found.maps["doubt"].tobytes())
+
+    return {
+        "cases": lambda: session.cases,
+        "images": lambda: np.asarray(session.case(case_id).images).tobytes(),
+        "edits": lambda: session.edits(case_id),
+        "annotation": lambda: session.annotation(case_id).tobytes(),
+        "mask": lambda: session.mask(case_id).tobytes(),
+        "marks": lambda: session.marks(case_id),
+        "predictions": lambda: session.predictions(case_id),
+        "prediction": prediction,
+        "models": session.models,
+        "current model": lambda: session.current_model,
+        "weights": lambda: session.model_path(made.sha).read_bytes(),
+        "rounds": session.rounds,
+        **{f"version {at}": version(at) for at in range(EDITS + 2)},
+    }
 
 
 def problems_of(folder: Path) -> list[str]:
@@ -77,9 +115,9 @@ def flip(path: Path, bit: int) -> None:
 
 
 def bit_flips(place: Path, count: int = 300) -> Job[Trial]:
-    """Flip `count` bits, one at a time, each third in the database, and look whether each is noticed."""
+    """Flip `count` bits one at a time, a third of them in the database; look whether each is noticed, and mend a copy."""
     made = example(place / "flipped", place / "weights.safetensors")
-    truth = everything(made.folder, made.case_id)
+    truth = answers(made)
     rng = np.random.default_rng()
     files = [path for path in sorted(made.folder.rglob("*")) if path.is_file() and path.stat().st_size]
     outcomes: Counter[str] = Counter()
@@ -90,29 +128,49 @@ def bit_flips(place: Path, count: int = 300) -> Job[Trial]:
         whole = path.read_bytes()
         bit = int(rng.integers(len(whole) * 8))
         flip(path, bit)
-        for outcome in _outcomes(made, path, truth):
-            outcomes[outcome] += 1
-            if outcome in _BAD:
-                problems.append(f"Bit {bit} of {path.relative_to(made.folder).as_posix()}: {outcome}.")
+        name = path.relative_to(made.folder).as_posix()
+        try:
+            found = outcomes_of(made, name, truth, place / "mended")
+        except Exception as error:  # every other error has told nobody what to do
+            found = [CRASHED]
+            problems.append(f"Bit {bit} of {name}: {error!r}")
+        outcomes.update(found)
+        problems += [f"Bit {bit} of {name}: {outcome}." for outcome in found if outcome in _BAD]
         path.write_bytes(whole)
-    aims = (
-        Aim(_FOUND, outcomes[_FOUND], count // 4, at_least=True),
-        *(Aim(outcome, outcomes[outcome]) for outcome in _BAD),
-    )
+    aims = (Aim(FOUND, outcomes[FOUND], count // 4, at_least=True), *(Aim(outcome, outcomes[outcome]) for outcome in _BAD))
     return Trial("bit-flips", aims, {"flips": count, **outcomes}, tuple(problems))
 
 
-_FOUND, _MEANINGLESS = "found", "in bytes that mean nothing"
-_SILENT, _UNNAMED = "silent", "found, but the file was not named"
-_BAD = (_SILENT, _UNNAMED)
-
-
-def _outcomes(made: Example, path: Path, truth: list[bytes | str]) -> list[str]:
-    """Say what became of one flip."""
-    found = problems_of(made.folder)
+def outcomes_of(made: Example, damaged: str, truth: Answers, copy: Path) -> list[str]:
+    """Say what becomes of a flip in the file `damaged` of a session that said the `truth` before; it is mended in `copy`."""
+    found, said = problems_of(made.folder), answers(made)
     if not found:
-        return [_MEANINGLESS if everything(made.folder, made.case_id) == truth else _SILENT]
-    name = path.relative_to(made.folder).as_posix()
-    # a sentence on the database names the row or the entry in it
-    named = name == DATABASE or any(name in sentence for sentence in found)
-    return [_FOUND, *([] if named else [_UNNAMED])]
+        return [MEANINGLESS if said == truth else SILENT]
+    outcomes = [FOUND]
+    if damaged != DATABASE and not any(damaged in sentence for sentence in found):  # a sentence on the database names the row
+        outcomes.append(UNNAMED)
+    if not _agree(said, truth):
+        outcomes.append(READ)
+    shutil.copytree(made.folder, copy)
+    try:
+        return [*outcomes, _mended(made, truth, copy)]
+    finally:
+        shutil.rmtree(copy)
+
+
+def _mended(made: Example, truth: Answers, copy: Path) -> str:
+    """Repair the copy; what it says then must be the truth, and all of it unless `verify` still finds something."""
+    try:
+        with Session.open(copy) as session:
+            session.repair()
+            left = session.verify()
+    except BreastSegError:
+        return NOT_MENDED
+    said = answers(made, copy)
+    if said == truth and not left:
+        return MENDED
+    return NOT_MENDED if left and _agree(said, truth) else MENDED_WRONGLY
+
+
+def _agree(said: Answers, truth: Answers) -> bool:
+    return all(said[question] == truth[question] for question in said)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments while strokes, predictions, learning and snapshots run."""
+"""kill -9 at random moments while strokes, predictions, learning, snapshots and compacting run."""
 
 from __future__ import annotations
 

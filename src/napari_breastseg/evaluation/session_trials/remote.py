@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from napari_breastseg.errors import BreastSegError
-from napari_breastseg.evaluation.session_trials.processes import Running, start
+from napari_breastseg.evaluation.session_trials.processes import start
 from napari_breastseg.session import Session
 
 
 class RemoteSession:
-    """A :class:`Session` whose methods run in a process of its own, which can be killed."""
+    """A :class:`Session` whose methods run in a process of its own, which can be killed.
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    Raises
+    ------
+    BreastSegError
+        If the session cannot be opened there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._running = start(serve, folder)
         self._answer()
 
     @property
@@ -40,6 +46,11 @@ class RemoteSession:
         """Have a method begin there and do not wait for its end."""
         self._running.pipe.send((method, arguments))
 
+    def close(self) -> None:
+        """Have the session closed as it should be, and end the process."""
+        self.call("close")
+        self.kill()
+
     def kill(self) -> None:
         """End the process as ``kill -9`` does."""
         self._running.kill()
@@ -54,23 +65,27 @@ class RemoteSession:
 @contextmanager
 def opened_remotely(folder: Path) -> Iterator[RemoteSession]:
     """Open the session in another process, which is killed at the end."""
-    running = start(serve, folder)
+    session = RemoteSession(folder)
     try:
-        yield RemoteSession(running)
+        yield session
     finally:
-        running.kill()
+        session.kill()
 
 
 def serve(folder: Path, pipe: Connection) -> None:
-    """Open the session and do what comes over the pipe until it is closed."""
+    """Open the session and call the methods that come over the pipe, until the process is killed or nobody listens any more."""
     try:
-        with Session.open(folder) as session:
-            pipe.send(("done", None))
-            while True:
-                method, arguments = pipe.recv()
-                try:
-                    pipe.send(("done", getattr(session, method)(*arguments)))
-                except BreastSegError as error:
-                    pipe.send(("refused", error))
-    except EOFError:
+        session = Session.open(folder)
+        pipe.send(("opened", None))
+    except BreastSegError as error:
+        pipe.send(("refused", error))
         return
+    while True:
+        try:
+            method, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(("done", getattr(session, method)(*arguments)))
+        except BreastSegError as error:
+            pipe.send(("refused", error))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from napari_breastseg.evaluation.session_trials.latency import stroke_latency
 from napari_breastseg.evaluation.session_trials.power import power_cuts
 from napari_breastseg.evaluation.session_trials.trial import Trial
 from napari_breastseg.progress import Job
+from napari_breastseg.session import Session
 
 
 class Plan(NamedTuple):
@@ -68,7 +71,7 @@ def benchmark_session(folder: Path | None = None, only: Sequence[str] = (), quic
         raise InputError(f"{folder} is no folder. Give one on the disk that is to be tried.")
     said: dict[str, Any] = {"machine": _machine(), "quick": quick}
     trials = []
-    with tempfile.TemporaryDirectory(prefix="session-trials-", dir=folder) as place:
+    with tempfile.TemporaryDirectory(prefix="session-trials-", dir=folder) as place, _damage_expected():
         said |= {"folder": str(Path(place).parent), "file_system": _file_system(Path(place))}
         for name in only or PLANS:
             plan = PLANS[name]
@@ -78,6 +81,18 @@ def benchmark_session(folder: Path | None = None, only: Sequence[str] = (), quic
             trial = yield from plan.job(own, plan.quick if quick else plan.full)
             trials.append(trial.as_json() | {"seconds": time.perf_counter() - began})
     return said | {"trials": trials, "met": all(trial["met"] is not False for trial in trials)}
+
+
+@contextmanager
+def _damage_expected() -> Iterator[None]:
+    """Keep the session's warnings of damage back, as the damage is ours."""
+    log = logging.getLogger(Session.__module__.rpartition(".")[0])
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _machine() -> dict[str, Any]:

@@ -58,7 +58,7 @@ def run_until_killed(folder: Path, case_id: str, seconds: float) -> Acknowledged
 
 
 def write(folder: Path, case_id: str, reports: Connection) -> None:
-    """Open the session and stroke, predict, learn and snapshot in threads, each without a pause."""
+    """Open the session and stroke, predict, learn, snapshot and compact in threads, each without a pause."""
     reports.send("begun")
     snapshots.EVERY = OFTEN
     speaking = threading.Lock()
@@ -74,7 +74,7 @@ def write(folder: Path, case_id: str, reports: Connection) -> None:
             say("complaint", f"{how.__name__}: {error}")
 
     with Session.open(folder) as session:
-        threads = [threading.Thread(target=work, args=(how,)) for how in (_stroke, _predict, _learn, _snapshot)]
+        threads = [threading.Thread(target=work, args=(how,)) for how in (_stroke, _predict, _learn, _tidy)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -105,7 +105,9 @@ def _learn(session: Session, case_id: str, say: Say) -> None:
         say("round", number, sha)
 
 
-def _snapshot(session: Session, case_id: str, say: Say) -> None:
+def _tidy(session: Session, case_id: str, say: Say) -> None:
     while True:
-        say("snapshot", session.snapshot(case_id))
-        time.sleep(0.02)
+        for _ in range(4):
+            say("snapshot", session.snapshot(case_id))
+            time.sleep(0.02)
+        session.compact()
