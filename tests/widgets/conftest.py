@@ -133,6 +133,7 @@ def settled(qtbot: Any) -> Callable[[BreastSegWidget], None]:
         journal = dock.desk.journal
         if journal is not None:
             qtbot.waitUntil(lambda: journal.idle, timeout=180_000)
+        qtbot.waitUntil(lambda: not dock.versions.reading.busy, timeout=180_000)
         qtbot.wait(50)
 
     return wait

@@ -316,11 +316,13 @@ def test_versions_lists_models_and_goes_back_to_one(predicted: BreastSegWidget, 
         session.use_model(shas[-1])
     session.add_round([predicted.desk.case_id], shas[0], shas[1], True, ["It is better."], {}, {})
     predicted.desk.changed.emit()
+    settled(predicted)
     table = predicted.versions.table
     assert [table.item(line, 3).text() for line in range(2)] == ["in use", "starter"]
-    assert table.item(0, 0).toolTip().endswith("It is better.")
+    assert "It is better." in table.item(0, 0).toolTip()
     table.selectRow(1)
     predicted.versions.use.click()
+    settled(predicted)
     assert session.current_model == shas[0]
 
 

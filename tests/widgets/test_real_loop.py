@@ -73,6 +73,7 @@ def test_predict_correct_learn_and_go_back(
     assert [dock.versions.table.item(line, 3).text() for line in range(2)] == ["in use", "starter"]
     dock.versions.table.selectRow(1)
     dock.versions.use.click()
+    settled(dock)
     assert session.current_model == first
 
     monkeypatch.setattr(annotation_loop, "LEARNER", "learning_targets:endless")

@@ -15,19 +15,20 @@ from napari_breastseg.widgets import _layers as layers
 from napari_breastseg.widgets._explain_layers import ROLES as EXPLANATION
 from napari_breastseg.widgets._lazy import Slabs, lazy
 from napari_breastseg.widgets._opening import Shown
+from napari_breastseg.widgets._version_layers import ROLES as VERSIONS
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Preview
 
 PREVIEW_THRESHOLD = 0.5
-IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", *EXPLANATION, "tumour")
+IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", *EXPLANATION, *VERSIONS, "tumour")
 
 
 class CaseView:
     """Adds, fills and removes the layers of a case.
 
-    The images are added hidden, or take the place of those that are shown already: nothing is read from the disk before the slider is
-    where it should be, see :meth:`reveal`.
+    The image is added hidden, or takes the place of the one that is shown already: nothing is read from the disk before the slider is
+    where it should be, see :meth:`reveal`. What is seldom looked at comes after it, see :meth:`complete`.
 
     Parameters
     ----------
@@ -46,17 +47,20 @@ class CaseView:
         self.case = shown.case
         self._origin = {"breastseg_session": str(session_path), "breastseg_case_id": case_id}
         self._fresh = {attributes["metadata"][layers.ROLE]: data for data, attributes, _ in shown.layers}
-        if not self._images(shown.given):
-            for data, attributes, kind in shown.layers:
-                viewer.add_layer(Layer.create(data, {**attributes, "visible": False}, kind))
-        for layer in self._images(shown.given, shown.case):
+        self._later = [Layer.create(data, {**attributes, "visible": False}, kind) for data, attributes, kind in shown.layers]
+        found = self._images(shown.given)
+        if found:
+            self._later.clear()
+        else:
+            found = [viewer.add_layer(self._later.pop(0))]
+        for layer in [*found, *self._later]:
             layer.metadata.update({**self._origin, layers.CASE: self.case})
             layer.events.visible.connect(self._on_seen)
 
-    def _images(self, *also: Case | None) -> list[Layer]:
-        """Return the layers that show the case's images, also those of a session that was closed and opened again, and of `also`."""
+    def _images(self, given: Case | None = None) -> list[Layer]:
+        """Return the layers that show the case's images, also those of a session that was closed and opened again."""
         images = [layer for layer in self._viewer.layers if layers.role_of(layer) in IMAGES]
-        return [layer for layer in images if self._came_from(layer) or any(layer.metadata[layers.CASE] is case for case in also)]
+        return [layer for layer in images if self._came_from(layer) or (given is not None and layer.metadata.get(layers.CASE) is given)]
 
     def _came_from(self, layer: Layer) -> bool:
         return all(layer.metadata.get(key) == value for key, value in self._origin.items())
@@ -68,6 +72,13 @@ class CaseView:
             if layer.data is not fresh and layer.data.dtype == fresh.dtype:
                 layer.data = fresh if layer.ndim == fresh.ndim else fresh[0]
         self._fresh.clear()
+
+    def complete(self, prediction: Prediction | None) -> None:
+        """Add the layers that are hidden at first: the subtraction and what was predicted."""
+        while self._later:
+            self._add_below_tumour(self._later.pop(0))
+        if prediction is not None:
+            self.show_prediction(prediction)
 
     def _on_seen(self, event: Any) -> None:
         layers.contrast_when_seen(event.source, self.slice_index(0))

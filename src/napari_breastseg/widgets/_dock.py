@@ -90,6 +90,7 @@ class BreastSegWidget(QWidget):
             self._window = None
         self.case.leave()
         self.correct.leave()
+        self.versions.leave()
         self.desk.close()
 
     def _watch_window(self) -> None:

@@ -16,8 +16,10 @@ class StrokeJournal(QObject):
 
     Signals
     -------
+    recorded : Stroke, Step or Checkout, int
+        It is durable under this seq.
     saved : int
-        A stroke, an undo, a redo or a checkout is durable under this seq.
+        The same, without saying what it was.
     changed : Box, ndarray
         The annotation within the box now holds these values, after an undo, a redo, a checkout or a change made elsewhere.
     nothing : Step or Checkout
@@ -26,18 +28,18 @@ class StrokeJournal(QObject):
     failed : Exception
     """
 
+    recorded = Signal(object, int)
     saved = Signal(int)
     changed = Signal(object, object)
     nothing = Signal(object)
     marked = Signal(object)
     failed = Signal(object)
-    _recorded = Signal(object, int)
 
     def __init__(self, session: Session, case_id: str) -> None:
         super().__init__()
         self._waiting: deque[Stroke] = deque()
-        self._recorded.connect(self._on_recorded)
-        heard = Listener(self._recorded.emit, self.changed.emit, self.nothing.emit, self.marked.emit, self.failed.emit)
+        self.recorded.connect(self._on_recorded)
+        heard = Listener(self.recorded.emit, self.changed.emit, self.nothing.emit, self.marked.emit, self.failed.emit)
         self._recorder = Recorder(session, case_id, heard)
         self.retry = self._recorder.retry
         self.close = self._recorder.close

@@ -1,100 +1,198 @@
-"""Section Versions: every model of the session, what came of it, and the way back to any of them."""
+"""Section Versions: all that happened to the case and every model of the session, and the way back to any of it."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from qtpy.QtCore import Qt, QTimer
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
-
-from napari_breastseg.errors import InputError
-from napari_breastseg.session import ModelRow, RoundRow
+from napari_breastseg.case import Case
+from napari_breastseg.errors import BreastSegError, InputError
+from napari_breastseg.loop.recorder import Checkout, Edited
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.session import Moment, Session
 from napari_breastseg.widgets._desk import Desk
-from napari_breastseg.widgets._section import Section, button, text
+from napari_breastseg.widgets._history import History, read_history
+from napari_breastseg.widgets._journal import StrokeJournal
+from napari_breastseg.widgets._models_table import ModelsTable
+from napari_breastseg.widgets._reading import Reading
+from napari_breastseg.widgets._section import Section, button
+from napari_breastseg.widgets._thumbnails import Rgb, thumbnail
+from napari_breastseg.widgets._timeline import Timeline
+from napari_breastseg.widgets._travel import Travel
 
-COLUMNS = ("Version", "Made", "From", "State")
+_PAUSE_MS = 1000
+"""The history is read again this long after the last stroke."""
+_OF_MODELS = ("round", "current-model")
 
 
 class VersionsSection(Section):
-    """A table of models; the gate's reasons stand in the tooltips."""
+    """A timeline of the case, a slider over its edits, and a table of models. Everything is read off the window's thread."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__("6 · Versions", desk)
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setHorizontalHeaderLabels(COLUMNS)
-        self.table.setToolTip("The models of this session. Rest the pointer on a row to read why it was adopted or not.")
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSizeAdjustPolicy(QAbstractItemView.SizeAdjustPolicy.AdjustToContents)
-        self.table.setMaximumHeight(160)
-        header, numbers = self.table.horizontalHeader(), self.table.verticalHeader()
-        assert header is not None and numbers is not None
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
-        numbers.setVisible(False)
-        self.use = button("Use this version", "Make the chosen version the model that predicts and learns from now on", self._use)
-        self.edits = text("")
-        self.column.addWidget(self.table)
-        self.column.addWidget(self.use)
-        self.column.addWidget(self.edits)
-        self.column.addWidget(self.hint)
-        desk.saved.connect(self.refresh_safely)
-        self.table.itemSelectionChanged.connect(self._on_chosen)
+        self.hint.setTextFormat(Qt.TextFormat.PlainText)
+        self.reading = Reading()
+        self._history = History()
+        self._shown: tuple[Session | None, str | None] = None, None
+        self._journal: StrokeJournal | None = None
+        self.timeline = Timeline(self.reading)
+        self.travel = Travel(desk, self.reading, self.say, self._go_back)
+        self.models = ModelsTable()
+        self.table = self.models.table
+        self.use = button("Use this model", "Make the chosen model the one that predicts and learns from now on", self._use_chosen)
+        for widget in (self.timeline, self.travel, self.hint, self.table, self.use):
+            self.column.addWidget(widget)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_PAUSE_MS)
+        self._soon.timeout.connect(self._read)
+        desk.saved.connect(self._on_saved)
+        self.timeline.itemSelectionChanged.connect(self._on_moment)
+        self.timeline.itemDoubleClicked.connect(self._on_double_click)
+        self.travel.slider.valueChanged.connect(lambda *_: self._on_slider())
+        self.travel.number.valueChanged.connect(lambda *_: self._on_slider())
+        self.table.itemSelectionChanged.connect(self._enable)
         self.refresh()
 
+    def leave(self) -> None:
+        """Stop reading, and leave the layers as they were."""
+        self._soon.stop()
+        self.travel.leave()
+        self.reading.close()
+
     def refresh(self) -> None:
-        """List the models and count the edits."""
-        session = self.desk.session
-        models = [] if session is None else session.models()
-        rounds = {} if session is None else {row.candidate: row for row in session.rounds()}
-        current = None if session is None else session.current_model
-        self.table.setRowCount(len(models))
-        for line, model in enumerate(reversed(models)):
-            self._fill(line, model, rounds.get(model.sha), model.sha == current)
-        self.table.setVisible(bool(models))
-        self.use.setVisible(bool(models))
-        self._on_chosen()
-        self.say("" if models else "Versions appear here when a model has predicted or learned.")
-        journal = self.desk.journal
-        self.edits.setVisible(journal is not None)
-        if journal is not None:
-            self.edits.setText(f"Edits of this case: {journal.seq} saved, undos included.")
+        """Follow the desk to its case, and read its history again."""
+        desk = self.desk
+        if desk.jobs.kind == "case":
+            self.travel.leave()
+        if (desk.session, desk.case_id) != self._shown:
+            self._begin_case()
+        if desk.journal is not self._journal:
+            self._journal = desk.journal
+            if desk.journal is not None:
+                desk.journal.recorded.connect(self._on_recorded)
+                desk.journal.nothing.connect(self._on_nothing)
+        self._enable()
+        self._read()
 
-    def _fill(self, line: int, model: ModelRow, learned: RoundRow | None, current: bool) -> None:
-        if current:
-            state = "in use"
-        elif learned is None:
-            state = "starter" if model.parent is None else "kept"
+    def _begin_case(self) -> None:
+        session, case_id, view = self.desk.session, self.desk.case_id, self.desk.view
+        self._shown = session, case_id
+        self.reading.forget()
+        self.timeline.forget(None)
+        if session is not None and case_id is not None and view is not None:
+            case = view.case
+            self.timeline.forget(lambda moment: picture(session, case_id, case, moment))
+        self.travel.forget()
+        self.say("")
+        self._show(History())
+
+    def _read(self) -> None:
+        session, case_id = self.desk.session, self.desk.case_id
+        if session is not None and not self.desk.closed:
+            self.reading.ask("history", lambda: read_history(session, case_id), self._show)
+
+    def _show(self, history: History) -> None:
+        self._history = history
+        self.timeline.show_moments(history.moments)
+        self.travel.follow(history)
+        self.models.fill(history)
+        self.timeline.setVisible(bool(history.moments))
+        self.travel.setVisible(bool(history.moments))
+        self.table.setVisible(bool(history.models))
+        self.use.setVisible(bool(history.models))
+        if not history.moments and not history.models:
+            self.say("What you do appears here, and you can go back to any of it.")
+        elif self.hint.text().startswith("What you do"):
+            self.say("")
+        self._enable()
+
+    def _enable(self) -> None:
+        desk, model = self.desk, self._model()
+        free = desk.session is not None and not desk.read_only
+        idle = free and not desk.jobs.busy
+        self.travel.enable()
+        back = self.travel.back
+        if model is not None:
+            back.setText("Use this model")
+            back.setToolTip("Make the model of this entry the one that predicts and learns from now on")
+            back.setEnabled(idle and model != self._history.current)
         else:
-            state = "adopted" if learned.adopted else "not adopted"
-        made = datetime.fromisoformat(model.time).astimezone()
-        when = f"{made:%H:%M}" if made.date() == datetime.now().astimezone().date() else f"{made:%d %b}"
-        reasons = "" if learned is None else "\n".join(learned.reasons)
-        tooltip = f"Made {made:%d %B %Y, %H:%M}\n"
-        tooltip += reasons or str(model.card.get("trained_on", "The model that the session began with"))
-        for column, words in enumerate((model.sha[:8], when, (model.parent or "")[:8] or "–", state)):
-            item = QTableWidgetItem(words)
-            item.setToolTip(tooltip)
-            item.setData(Qt.ItemDataRole.UserRole, model.sha)
-            font = item.font()
-            font.setBold(current)
-            item.setFont(font)
-            self.table.setItem(line, column, item)
+            back.setText("Go back to this")
+            back.setToolTip("Make the annotation what it was in the chosen version. That is a new edit, which Ctrl+Z takes back.")
+            back.setEnabled(free and desk.painter is not None and self.travel.version.seq != self._history.now.seq)
+        chosen = self.models.chosen
+        self.use.setEnabled(idle and chosen is not None and chosen != self._history.current)
 
-    def _chosen(self) -> str | None:
-        items = self.table.selectedItems()
-        return items[0].data(Qt.ItemDataRole.UserRole) if items else None
+    def _model(self) -> str | None:
+        """Return the model of the chosen entry, if that is about a model rather than about the annotation."""
+        chosen = self.timeline.chosen
+        return chosen.model if chosen is not None and chosen.kind in _OF_MODELS else None
 
-    def _on_chosen(self) -> None:
-        session, chosen = self.desk.session, self._chosen()
-        usable = session is not None and not session.read_only and not self.desk.jobs.busy
-        self.use.setEnabled(usable and session is not None and chosen is not None and chosen != session.current_model)
+    def _on_moment(self) -> None:
+        chosen = self.timeline.chosen
+        if chosen is not None:
+            self.travel.choose(chosen.version, chosen.box)
+        self._enable()
 
-    def _use(self) -> None:
-        session, chosen = self.desk.session, self._chosen()
-        if session is None or chosen is None:
-            raise InputError("No version is chosen. Click on one in the table first.")
-        session.use_model(chosen)
+    def _on_double_click(self, item: object) -> None:
+        if not self.travel.shown.isChecked():
+            self.travel.shown.click()
+
+    def _on_slider(self) -> None:
+        self.timeline.clearSelection()
+        self._enable()
+
+    def _on_saved(self, seq: int) -> None:
+        """Count; the history is read when the hand rests."""
+        self.travel.grow(seq)
+        self._soon.start()
+
+    def _go_back(self) -> None:
+        model, painter, version = self._model(), self.desk.painter, self.travel.version
+        if model is not None:
+            self._use(model)
+        elif painter is None:
+            raise InputError("There is no case to go back in. Choose one first.")
+        else:
+            self.say(f"Going back to {self.travel.name(version)} ...")
+            painter.go_back(version.seq)
+
+    def _on_recorded(self, item: Edited, seq: int) -> None:
+        if isinstance(item, Checkout):
+            self._read()
+            older = self._history.version_at(item.seq).prediction != self._history.now.prediction
+            beneath = " The prediction below it is the latest one still." if older else ""
+            self.say(f"Your annotation is that of version {item.seq} again, saved #{seq}. Ctrl+Z takes that back.{beneath}")
+
+    def _on_nothing(self, item: Edited) -> None:
+        if isinstance(item, Checkout):
+            self.say(f"Your annotation is that of version {item.seq} already; nothing was changed.")
+
+    def _use_chosen(self) -> None:
+        chosen = self.models.chosen
+        if chosen is None:
+            raise InputError("No model is chosen. Click on one in the table first.")
+        self._use(chosen)
+
+    def _use(self, sha: str) -> None:
+        session = self.desk.session
+        if session is not None:
+            self.desk.jobs.start("versions", "Changing the model", lambda: using(session, sha), lambda _: self._on_used(sha))
+
+    def _on_used(self, sha: str) -> None:
         self.desk.changed.emit()
-        self.say(f"Version {chosen[:8]} is in use. Predict again to see what it says.")
+        self.say(f"Model {sha[:8]} is in use. Predict again to see what it says.")
+
+
+def using(session: Session, sha: str) -> Job[None]:
+    """Make a model current, whose weights are checked before."""
+    yield Progress(0, 1, "Checking the weights")
+    session.use_model(sha)
+
+
+def picture(session: Session, case_id: str, case: Case, moment: Moment) -> Rgb | None:
+    """Return the picture of a moment; none where the session cannot be read, which whoever needs what is there is told."""
+    try:
+        return thumbnail(session, case_id, case, moment)
+    except BreastSegError:
+        return None

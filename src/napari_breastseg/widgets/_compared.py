@@ -1,0 +1,67 @@
+"""What came of comparing two versions: what the colours mean, how much of each there is, and where it comes from."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHeaderView, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_breastseg.case import Geometry
+from napari_breastseg.session import Comparison, Share
+from napari_breastseg.widgets._models_table import small_table
+from napari_breastseg.widgets._section import text
+from napari_breastseg.widgets._version_layers import ADDED_COLOUR, REMOVED_COLOUR
+from napari_breastseg.widgets._words import plain, when
+
+COLUMNS = ("Changed by", "When", "+", "−")
+
+
+class Compared(QWidget):
+    """A legend and a table of the edits and models that made the differing voxels what they are, the latest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.legend = text("")
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.table = small_table(COLUMNS, 130)
+        self.table.setToolTip("Which edits and models made the differing voxels what they are now, the latest first")
+        header = self.table.horizontalHeader()
+        assert header is not None
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        column.addWidget(self.legend)
+        column.addWidget(self.table)
+        self.setVisible(False)
+
+    def fill(self, compared: Comparison, geometry: Geometry) -> None:
+        """Show what came of comparing."""
+        self.legend.setText(legend(compared, geometry))
+        self.table.setRowCount(len(compared.shares))
+        for line, share in enumerate(reversed(compared.shares)):
+            for column, words in enumerate((by(share), when(share.time) if share.time else "", f"{share.added:,}", f"{share.removed:,}")):
+                item = QTableWidgetItem(words)
+                if column >= 2:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.table.setItem(line, column, item)
+        self.setVisible(True)
+
+
+def legend(compared: Comparison, geometry: Geometry) -> str:
+    """Say what the colours mean, and how much of each there is; no word of it comes from the session."""
+    lines = [
+        f"<span style='color: {colour}'>■</span> {words}{count:,} voxels, {count * geometry.voxel_ml:.2f} mL"
+        for colour, words, count in (
+            (ADDED_COLOUR, "Added since: ", int((compared.after > compared.before).sum())),
+            (REMOVED_COLOUR, "Removed since: ", int((compared.before > compared.after).sum())),
+        )
+    ]
+    return "<br>".join(lines)
+
+
+def by(share: Share) -> str:
+    """Name what made voxels what they are."""
+    if share.kind == "edit":
+        return f"{plain(share.by, 40)} #{share.number}"
+    return f"model {plain(share.by[:8])}" if share.kind == "prediction" else "no prediction"

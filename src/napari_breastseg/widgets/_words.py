@@ -1,0 +1,32 @@
+"""Words from a session, which may be a stranger's: Qt would take them for HTML, and fetch what it names."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from html import escape
+
+_LONGEST = 2000
+
+
+def plain(text: str, longest: int = 120) -> str:
+    """Return a text of one line that is not longer than `longest`, for widgets that show text as it is."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def tooltip(text: str) -> str:
+    """Return a tooltip, which Qt reads as HTML, that shows `text` as it is."""
+    return f"<p style='white-space: pre-wrap'>{escape(text[:_LONGEST])}</p>"
+
+
+def when(time: str, until: str = "") -> str:
+    """Return an ISO 8601 time in local words: ``"14:02"`` today, else ``"21 Nov, 14:02"``; with `until`, ``"14:02 to 14:05"``."""
+    try:
+        start, end = (datetime.fromisoformat(moment).astimezone() for moment in (time, until or time))
+    except (ValueError, OverflowError):
+        return "at an unknown time"
+    day = "" if start.date() == datetime.now().astimezone().date() else f"{start.day} {start:%b}, "
+    words = f"{day}{start:%H:%M}"
+    if f"{start:%x %H:%M}" == f"{end:%x %H:%M}":
+        return words
+    return f"{words} to {end:%H:%M}"
