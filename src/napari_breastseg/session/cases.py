@@ -37,10 +37,11 @@ class Cases:
 
     def ids(self) -> list[str]:
         """Return the ids in the order in which the cases came in."""
-        return [row["case_id"] for row in self._journal.rows("case")]
+        return [_checked_id(row["case_id"]) for row in self._journal.rows("case")]
 
     def row(self, case_id: str) -> sqlite3.Row:
         """Return the case's row; an unknown id is an InputError."""
+        _checked_id(case_id)
         found = self._journal.rows("case", "case_id=?", (case_id,))
         if not found:
             known = ", ".join(self.ids()) or "none yet"
@@ -89,8 +90,6 @@ class Cases:
             raise InputError(f"The images in {path} are not those of {case.name}, so they cannot be linked. Copy them into the session.")
         case_id = _new_id(case, content)
         with self._journal.transaction(f"The case {case.name}"):
-            if self._journal.head(_IDENTITY) is None:
-                self._journal.set_head(_IDENTITY, uuid.uuid4().hex)
             self._append(case, case_id, content, "{}", str(path))
         self.trust_links()
         return case_id
@@ -137,12 +136,25 @@ class Cases:
 
     def links_trusted(self) -> bool:
         """Tell whether links may be followed; so they may where there are none."""
+        if not self._journal.light('SELECT 1 FROM "case" WHERE link IS NOT NULL LIMIT 1'):
+            return True
         identity = self._journal.head(_IDENTITY)
-        return identity is None or is_trusted(self._root, str(identity))
+        return identity is not None and is_trusted(self._root, str(identity))
 
     def trust_links(self) -> None:
-        """Remember that the links of this session may be followed."""
-        trust(self._root, str(self._journal.head(_IDENTITY)))
+        """Remember that the links of this session may be followed.
+
+        Raises
+        ------
+        SessionError
+            If the session has no identity by which to remember it and cannot be given one, as it is open for reading only.
+        """
+        identity = self._journal.head(_IDENTITY)
+        if identity is None:
+            identity = uuid.uuid4().hex
+            with self._journal.transaction("The consent to follow links"):
+                self._journal.set_head(_IDENTITY, identity)
+        trust(self._root, str(identity))
 
     def problems(self, row: sqlite3.Row) -> list[str]:
         """Say what is wrong with the files of a case."""
@@ -158,9 +170,7 @@ class Cases:
 
     def folder(self, case_id: str) -> Path:
         """Return where the images of a case lie; only ids that we made ourselves are taken."""
-        if not _ID.fullmatch(case_id):
-            raise InputError(f"{case_id!r} is no case id. Use one that the session lists.")
-        return self._root / CASES / f"{case_id}.ome.zarr"
+        return self._root / CASES / f"{_checked_id(case_id)}.ome.zarr"
 
     def _known(self, content: str) -> sqlite3.Row | None:
         found = self._journal.rows("case", "hash=?", (content,))
@@ -192,6 +202,13 @@ def content_hash(case: Case) -> str:
     for index in range(case.phases):
         digest.update(np.ascontiguousarray(case.phase(index)).data)
     return digest.hexdigest()
+
+
+def _checked_id(case_id: str) -> str:
+    """Return an id that can be the name of a file and nothing else."""
+    if not _ID.fullmatch(case_id):
+        raise InputError(f"{case_id!r} is no case id. Use one that the session lists.")
+    return case_id
 
 
 def _shape(row: sqlite3.Row) -> tuple[int, ...]:

@@ -25,13 +25,15 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def in_words(what: str, verb: str = "saved") -> Iterator[None]:
-    """Turn errors of the disk and of SQLite into a :class:`SessionError` that says what happened to `what` and what to do."""
+    """Turn errors of the disk, of SQLite and of texts into a :class:`SessionError`: what happened to `what`, and what to do."""
     try:
         yield
     except sqlite3.Error as error:
         raise SessionError(_sqlite_in_words(what, verb, error)) from error
     except OSError as error:
         raise SessionError(_os_in_words(what, verb, error)) from error
+    except UnicodeEncodeError as error:
+        raise SessionError(f"{what} could not be {verb}: a name in it holds characters that are no text. Rename it.") from error
 
 
 def _os_in_words(what: str, verb: str, error: OSError) -> str:

@@ -197,7 +197,7 @@ class Journal:
         """Return rows in their order and whether their checksums are right."""
         with self.lock, in_words("The session", "read"):
             found = self._connection.execute(f'SELECT * FROM "{table}" WHERE {where} ORDER BY {order(table)}', parameters).fetchall()
-        return [(row, is_whole(row)) for row in found]
+        return [(row, is_whole(table, row)) for row in found]
 
     def light(self, query: str, parameters: tuple[Sql, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the result of a query that reads no whole rows."""

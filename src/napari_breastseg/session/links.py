@@ -87,7 +87,7 @@ def read_linked(path: Path) -> Case:
 
     try:
         return read_case(path)
-    except BreastSegError as error:
+    except (BreastSegError, OSError, ValueError) as error:
         raise SessionError(f"The linked images cannot be read: {error}") from error
 
 

@@ -64,9 +64,11 @@ def strangers(folder: Path, manifest: Manifest) -> list[Path]:
 
 def problem_with(root: Path, folder: Path, name: str, entry: list[Any], *, whole: bool) -> str | None:
     """Say what is wrong with one file of a manifest, or None; `whole` also compares its sha256."""
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        return f"{folder.relative_to(root).as_posix()} names a file that leads out of the session"
     path = folder / name
     shown = path.relative_to(root).as_posix()
-    if ".." in Path(name).parts or Path(name).is_absolute() or _through_a_link(root, path):
+    if _through_a_link(root, path):
         return f"{shown} leads out of the session"
     try:
         found = path.lstat()

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.case import UNDECIDED
-from napari_breastseg.errors import SessionError
+from napari_breastseg.errors import BreastSegError, SessionError
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.annotations import Annotations, replay
 from napari_breastseg.session.cases import Cases
@@ -73,7 +73,7 @@ class Repair:
     def _database(self) -> None:
         sound = [line for (line,) in self._journal.light("PRAGMA integrity_check")] == ["ok"]
         tables = {table: self._journal.table(table) for table in TABLES}
-        damaged = [(table, row) for table, rows in tables.items() for row in rows if not is_whole(row)]
+        damaged = [(table, row) for table, rows in tables.items() for row in rows if not is_whole(table, row)]
         entries, heads_mended = self._heads(tables)
         if sound and not damaged and not heads_mended:
             return
@@ -86,7 +86,7 @@ class Repair:
             for table, rows in tables.items():
                 for row in rows:
                     values = mended.get((table, _key(table, row)))
-                    if values is None and not is_whole(row):
+                    if values is None and not is_whole(table, row):
                         _insert_as_found(new, table, row)
                     else:
                         insert(new, table, values or {name: row[name] for name in row.keys() if name != "crc"})
@@ -102,7 +102,14 @@ class Repair:
         if values is not None:
             self.said.append(f"{named(table, row)} was mended: one bit had flipped.")
             return values
-        if table == "edit" and (values := self._bridged(row, tables)) is not None:
+        if table != "edit":
+            return None
+        try:
+            with understood(named(table, row)):
+                values = self._bridged(row, tables)
+        except BreastSegError:
+            return None
+        if values is not None:
             self.said.append(f"{named(table, row)} was restored from the edits and the label snapshots around it.")
         return values
 
@@ -111,7 +118,9 @@ class Repair:
         edits = {other["seq"]: other for other in tables["edit"] if other["case_id"] == row["case_id"]}
         shape = self._cases.shape(row["case_id"])
         seq = row["seq"]
-        snapshots = {other["seq"]: other for other in tables["snapshot"] if other["case_id"] == row["case_id"] and is_whole(other)}
+        snapshots = {
+            other["seq"]: other for other in tables["snapshot"] if other["case_id"] == row["case_id"] and is_whole("snapshot", other)
+        }
         starts = [other for other in sorted(snapshots, reverse=True) if other < seq]
         before = next(
             (found for start in [*starts, 0] if (found := self._replayed(edits, snapshots.get(start), start, seq - 1, shape)) is not None),
@@ -120,7 +129,7 @@ class Repair:
         for end in sorted(other for other in snapshots if other >= seq):
             later = self._labels(snapshots[end], shape)
             between = [edits.get(n) for n in range(seq + 1, end + 1)]
-            if before is not None and later is not None and all(edit is not None and is_whole(edit) for edit in between):
+            if before is not None and later is not None and all(edit is not None and is_whole("edit", edit) for edit in between):
                 return from_around(row, before, later, [edit for edit in between if edit is not None])
         return None
 
@@ -129,7 +138,7 @@ class Repair:
     ) -> npt.NDArray[np.uint8] | None:
         labels = np.full(shape, UNDECIDED, np.uint8) if snapshot is None else self._labels(snapshot, shape)
         steps = [edits.get(n) for n in range(start + 1, end + 1)]
-        if labels is None or any(step is None or not is_whole(step) for step in steps):
+        if labels is None or any(step is None or not is_whole("edit", step) for step in steps):
             return None
         return labels if all(replay(step, labels, check=True) for step in steps if step is not None) else None
 
@@ -152,7 +161,7 @@ class Repair:
             return entries, []
         for name, count in self._counts(tables).items():
             entries.setdefault(name, to_json(count, name))
-        chosen = [row for row in tables["event"] if row["kind"] == CURRENT and is_whole(row)]
+        chosen = [row for row in tables["event"] if row["kind"] == CURRENT and is_whole("event", row)]
         if CURRENT not in entries and chosen:
             entries[CURRENT] = to_json(from_json(chosen[-1]["details"], "An event")["sha"], CURRENT)
         return entries, [f"The entry {name} of the session was mended." for name in lost]

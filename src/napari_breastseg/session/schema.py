@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from functools import lru_cache
 from typing import Any
 
 from napari_breastseg.errors import SessionError
@@ -50,9 +52,29 @@ def named(table: str, row: sqlite3.Row) -> str:
     return f"Edit {row['seq']} of {row['case_id']}" if table == "edit" else f"Entry {row['id']} of the table {table}"
 
 
-def is_whole(row: sqlite3.Row) -> bool:
-    """Tell whether a row's values are those that its checksum was made of."""
-    return bool(checksum(tuple(row)[:-1]) == row["crc"])
+def is_whole(table: str, row: sqlite3.Row) -> bool:
+    """Tell whether a row's values are those that its checksum was made of, and of the kinds that the table declares.
+
+    SQLite itself lets a text stand in a column of numbers.
+    """
+    kinds = _kinds()[table]
+    fits = all(isinstance(row[name], kinds[name]) for name in row.keys())
+    return fits and checksum(tuple(row)[:-1]) == row["crc"]
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> dict[str, dict[str, tuple[type, ...]]]:
+    """Return the types of the values of each column of each table."""
+    types = {"TEXT": str, "INTEGER": int, "BLOB": bytes}
+    with closing(sqlite3.connect(":memory:")) as connection:
+        create_tables(connection)
+        return {
+            table: {
+                name: (types[kind],) if required or key else (types[kind], type(None))
+                for _, name, kind, required, _, key in connection.execute(f'PRAGMA table_info("{table}")')
+            }
+            for table in TABLES
+        }
 
 
 def insert(connection: sqlite3.Connection, table: str, row: dict[str, Sql]) -> None:
@@ -77,7 +99,7 @@ def migrate(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     new.executemany("INSERT INTO head VALUES(?, ?, ?)", [tuple(row) for row in old.execute("SELECT name, value, crc FROM head")])
     for table in TABLES:
         for row in old.execute(f'SELECT * FROM "{table}" ORDER BY {order(table)}'):
-            if not is_whole(row):
+            if not is_whole(table, row):
                 raise SessionError(f"{named(table, row)} is damaged, so the session stays in its old format. Restore it from a backup.")
             values: dict[str, Any] = {name: row[name] for name in row.keys() if name != "crc"}
             if table == "case":

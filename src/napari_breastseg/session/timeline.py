@@ -59,19 +59,19 @@ class Timeline:
         with self._journal.lock, understood(f"The history of {case_id}"):
             edits = self._annotations.edits(case_id)
             others = [*self._predicted(case_id), *self._marked(case_id), *self._learned(case_id), *self._happened(case_id)]
-        times = accumulate((edit.time for edit in edits), max)  # the clock may have been set back
-        strokes = [_stroke(replace(edit, time=time)) for edit, time in zip(edits, times, strict=True)]
-        found: list[Moment] = []
-        version = Version(0, None)
-        for moment in sorted([*strokes, *others], key=lambda moment: (moment.time, moment.kind != "edits")):
-            after = Version(max(version.seq, moment.version.seq), moment.version.prediction or version.prediction)
-            moment = replace(moment, before=version, version=after)
-            if moment.kind == "edits" and found and _goes_on(found[-1], moment):
-                found[-1] = replace(found[-1], until=moment.until, version=after)
-            else:
-                found.append(moment)
-            version = after
-        return [_told(moment, edits) if moment.kind == "edits" else moment for moment in found]
+            times = accumulate((edit.time for edit in edits), max)  # the clock may have been set back
+            strokes = [_stroke(replace(edit, time=time)) for edit, time in zip(edits, times, strict=True)]
+            found: list[Moment] = []
+            version = Version(0, None)
+            for moment in sorted([*strokes, *others], key=lambda moment: (moment.time, moment.kind != "edits")):
+                after = Version(max(version.seq, moment.version.seq), moment.version.prediction or version.prediction)
+                moment = replace(moment, before=version, version=after)
+                if moment.kind == "edits" and found and _goes_on(found[-1], moment):
+                    found[-1] = replace(found[-1], until=moment.until, version=after)
+                else:
+                    found.append(moment)
+                version = after
+            return [_told(moment, edits) if moment.kind == "edits" else moment for moment in found]
 
     def compare(self, case_id: str, first: Version, second: Version) -> Comparison:
         """Return which voxels differ between the masks of two versions, and what made them what they are in `second`."""

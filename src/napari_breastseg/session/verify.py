@@ -64,10 +64,10 @@ class Verifier:
         damaged: set[str] = set()
         found: Counter[str] = Counter()
         for row, whole in self._journal.rows_as_found(table):
-            found[row["case_id"] if table == "edit" else ""] += 1
+            found[str(row["case_id"]) if table == "edit" else ""] += 1
             if not whole:
                 self.problems.append(f"{named(table, row)} is damaged.")
-                damaged.add(row["case_id"] if table == "edit" else "")
+                damaged.add(str(row["case_id"]) if table == "edit" else "")
         known = [row["case_id"] for row, whole in self._journal.rows_as_found("case") if whole] if table == "edit" else [""]
         for scope in sorted({*known, *found}):
             expected = int(self._journal.head(counter_of(table, scope)) or 0)
