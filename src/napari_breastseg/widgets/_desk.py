@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_breastseg.case import BACKGROUND, Case, Prediction, overlay
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
+from napari_breastseg.widgets import _layers as layers
 from napari_breastseg.widgets._case_view import CaseView
 from napari_breastseg.widgets._jobs import JobRunner
 from napari_breastseg.widgets._journal import StrokeJournal
@@ -69,6 +70,7 @@ class Desk(QObject):
         self.jobs.started.connect(self._on_news)
         self.saved.connect(self._on_news)
         viewer.layers.events.removed.connect(self._on_removed)
+        QTimer.singleShot(0, layers.warm_up)
 
     @property
     def read_only(self) -> bool:
@@ -168,17 +170,14 @@ class Desk(QObject):
                 for sentence in self.recovered:
                     inform(sentence)
         self.changed.emit()
-        if self.view is not None and opened.shown is not None and opened.shown.view is not None:
-            restore_tool(self.viewer, self.view, opened.shown.view)  # last: sections shape the brush of a layer that they have not seen
 
     def _show_case(self, session: Session, case_id: str, shown: Shown) -> None:
-        """Show a case as it was looked at last; the images come last, so that only what is shown then is read."""
+        """Show a case as it was looked at last: the image and the tumour at once, as little as that needs, and the rest after them."""
         view = self.view = CaseView(self.viewer, shown, session.path, case_id, self.slabs)
         self.journal = StrokeJournal(session, case_id)
         self.journal.failed.connect(tell)
         self.journal.saved.connect(self.saved)
         if shown.prediction is not None:
-            view.show_prediction(shown.prediction)
             self._predicted, self.model = shown.prediction.refined, shown.prediction.model
         self._attach(shown.annotation, shown.mask)
         if shown.view is None:
@@ -188,6 +187,16 @@ class Desk(QObject):
             restore_layers(self.viewer, view, shown.view)
             self.interrupted = shown.view.running
         view.reveal()
+        QTimer.singleShot(0, lambda: self._complete(session, case_id, view, shown))
+
+    def _complete(self, session: Session, case_id: str, view: CaseView, shown: Shown) -> None:
+        """Add the layers that are not in the way of seeing the case at once, and begin to keep how it is looked at."""
+        if view is not self.view:
+            return
+        view.complete(None if self.jobs.busy else shown.prediction)
+        if shown.view is not None:
+            restore_layers(self.viewer, view, shown.view)
+            restore_tool(self.viewer, view, shown.view)
         if not self.read_only:
             self._keeper = ViewKeeper(session, case_id, self._look)
 

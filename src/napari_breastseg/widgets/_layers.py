@@ -147,6 +147,11 @@ def _labels(mask: Any, geometry: Geometry, name: str, role: str, colour: str, me
     return layer
 
 
+def warm_up() -> None:
+    """Make a layer for nobody: with its first one napari reads the definitions of all units, which a person need not wait for later."""
+    tumour_layer(np.zeros((1, 1, 1), np.uint8), Geometry((1.0, 1.0, 1.0), np.eye(4), (1, 1, 1)), {})
+
+
 def role_of(layer: Layer) -> str | None:
     """Return what a layer is to this plugin, None if nothing."""
     role: str | None = layer.metadata.get(ROLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,17 +113,29 @@ def reading(session: Session, locked_by: str, case_id: str | None, slabs: Slabs,
         if session.links_trusted:
             raise
         return Opened(session, locked_by, case_id, None, str(error))
-    annotation, prediction = session.annotation(case_id), session.prediction(case_id, in_memory=False)
-    mask = overlay(np.zeros_like(annotation) if prediction is None else prediction.refined, annotation)
     view = ViewState.of(session.view(case_id))
-    start = _start(case, view, mask)
-    yield Progress(1, 2, "Reading what is shown")
-    shown = Shown(case, case_layers(case, slabs, start), annotation, mask, prediction, view, start, given)
-    return Opened(session, locked_by, case_id, shown)
+    start = None if view is None else _slice_of(view, case)
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        images = None if start is None else aside.submit(case_layers, case, slabs, start)
+        annotation, prediction = session.annotation(case_id), session.prediction(case_id, in_memory=False)
+        mask = overlay(np.zeros_like(annotation) if prediction is None else prediction.refined, annotation)
+    if images is None or start is None:
+        yield Progress(1, 2, "Reading what is shown")
+        start = _fullest(mask)
+        layers = case_layers(case, slabs, start)
+    else:
+        layers = images.result()
+    return Opened(session, locked_by, case_id, Shown(case, layers, annotation, mask, prediction, view, start, given))
 
 
-def _start(case: Case, view: ViewState | None, mask: npt.NDArray[np.uint8]) -> int:
-    if view is not None and view.point is not None and len(view.point) >= 3:
-        return int(np.clip(round(view.point[-3] / case.geometry.spacing[0]), 0, case.shape[0] - 1))
-    areas = np.count_nonzero(mask, axis=(1, 2))
-    return int(areas.argmax()) if areas.any() else case.shape[0] // 2
+def _slice_of(view: ViewState, case: Case) -> int | None:
+    """Return the axial slice that a view shows, None if it does not say."""
+    if view.point is None or len(view.point) < 3:
+        return None
+    return int(np.clip(round(view.point[-3] / case.geometry.spacing[0]), 0, case.shape[0] - 1))
+
+
+def _fullest(mask: npt.NDArray[np.uint8]) -> int:
+    """Return the axial slice with most tumour, the middle one if there is none."""
+    areas = [int(np.count_nonzero(plane)) for plane in mask]
+    return int(np.argmax(areas)) if any(areas) else len(mask) // 2
