@@ -47,6 +47,7 @@ def test_a_bounded_look_finds_what_a_look_at_the_whole_finds(rng: np.random.Gene
         assert sum(int(s.mask.sum()) for s in bounded) == int((before != here.painted).sum())
         assert np.array_equal(here.annotation[before != here.painted], here.painted[before != here.painted])
         assert np.array_equal(here.annotation, there.annotation)
+        assert here.voxels == there.voxels == int(here.painted.sum())
         assert here.take("brush").strokes == []
 
 
@@ -71,6 +72,7 @@ def test_what_is_being_painted_and_what_is_on_its_way_outlast_a_change(rng: np.r
     older = np.full((1, 10, 12), 0, np.uint8)
     mask.follow(box, older, [on_its_way])
     assert (mask.painted[0, 1, 1], mask.painted[0, 5, 5], mask.painted[0, 7, 7]) == (0, 1, 1)
+    assert mask.voxels == int(mask.painted.sum()) - 1
     assert (mask.annotation[0, 5, 5], mask.annotation[0, 7, 7]) == (1, 0)
     (stroke,) = mask.take("brush").strokes
     assert (stroke.box, stroke.value) == (((0, 1), (7, 8), (7, 8)), 1)

@@ -133,7 +133,8 @@ def settled(qtbot: Any) -> Callable[[BreastSegWidget], None]:
         journal = dock.desk.journal
         if journal is not None:
             qtbot.waitUntil(lambda: journal.idle, timeout=180_000)
-        qtbot.waitUntil(lambda: not dock.versions.reading.busy, timeout=180_000)
+        for section in (dock.explain, dock.versions):
+            qtbot.waitUntil(lambda: not section.reading.busy, timeout=180_000)  # noqa: B023
         qtbot.wait(50)
 
     return wait

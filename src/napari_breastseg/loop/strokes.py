@@ -51,6 +51,12 @@ class PaintedMask:
         self.annotation = annotation
         self._predicted = predicted
         self._known = painted.copy()
+        self._voxels = int(np.count_nonzero(painted == TUMOUR))
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels that are tumour, of what was handed on."""
+        return self._voxels
 
     def take(self, tool: str, within: Box | None = None) -> Painted:
         """Return what was painted since the last call, a stroke per value, and restore what was painted neither tumour nor background.
@@ -79,6 +85,7 @@ class PaintedMask:
                 stroke = Stroke(_shifted(inner, box), where[slices(inner)].copy(), value, tool)
                 np.copyto(self.annotation[slices(stroke.box)], np.uint8(value), where=stroke.mask)
                 strokes.append(stroke)
+                self._voxels += int(np.count_nonzero(stroke.mask)) * (1 if value == TUMOUR else -1)
         self._known[place] = new
         return Painted(strokes, refused)
 
@@ -99,6 +106,7 @@ class PaintedMask:
             self.annotation[slices(stroke.box)][stroke.mask] = np.broadcast_to(stroke.value, stroke.mask.shape)[stroke.mask]
         shown = overlay(self._predicted[place], self.annotation[place])
         painted, known = self.painted[place], self._known[place]
+        self._voxels += int(np.count_nonzero(shown == TUMOUR)) - int(np.count_nonzero(known == TUMOUR))
         painted[...] = np.where(painted == known, shown, painted)
         known[...] = shown
 

@@ -89,6 +89,7 @@ class BreastSegWidget(QWidget):
             self._window.removeEventFilter(self)
             self._window = None
         self.case.leave()
+        self.explain.leave()
         self.correct.leave()
         self.versions.leave()
         self.desk.close()

@@ -17,6 +17,7 @@ from napari_breastseg.widgets._core_jobs import explaining
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._explain_layers import ROLES, explanation_layers, row_colour
 from napari_breastseg.widgets._messages import told
+from napari_breastseg.widgets._reading import Reading
 from napari_breastseg.widgets._section import JobBar, Section, button
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class ExplainSection(Section):
         self._explained: tuple[npt.NDArray[np.uint8], str | None] | None = None
         """The mask that the layers explain, and the model that predicted it."""
         self._cancelled = False
+        self._holds = True
+        """Whether the tumour was the one that is explained when it was last looked at."""
+        self.reading = Reading()
         self.show_why = button("Show why", "Colour what looks like the marked tumour to the model, and list what is not marked", self.start)
         self.bar = JobBar(desk, "explain")
         self.table = _table()
@@ -62,16 +66,33 @@ class ExplainSection(Section):
         desk.saved.connect(self.refresh_safely)
         self.refresh()
 
+    def leave(self) -> None:
+        """Look no more."""
+        self.reading.close()
+
     def refresh(self) -> None:
-        """Follow the desk to its case, and say whether what is listed still holds."""
+        """Follow the desk to its case, and say whether what is listed still holds.
+
+        For that the whole mask is looked at, off the window's thread: painting should not wait for it.
+        """
+        self._tell()
+        painter, explained = self.desk.painter, self._explained
+        if painter is not None and explained is not None:
+            mask = painter.layer.data
+            self.reading.ask("mask", lambda: np.array_equal(explained[0], mask), self._on_looked)
+
+    def _on_looked(self, holds: bool) -> None:
+        self._holds = holds
+        self._tell()
+
+    def _tell(self) -> None:
         desk = self.desk
         if desk.view is not self._view:
             self._view, self._cancelled = desk.view, False
             self._forget()
         elif self._explained is not None and self._view is not None and not any(self._view.layer(role) for role in ROLES):
             self._forget()  # the person removed the layers
-        mask = None if desk.painter is None else desk.painter.layer.data
-        marked = mask is not None and bool(mask.max())
+        marked = desk.painter is not None and desk.painter.voxels > 0
         self.show_why.setEnabled(marked and not desk.jobs.busy)
         self.table.setVisible(self.table.rowCount() > 0)
         if desk.view is None:
@@ -83,7 +104,7 @@ class ExplainSection(Section):
             self.say("Cancelled." if self._cancelled else press)
         elif desk.model != self._explained[1]:
             self.say("Another model has predicted since. Press <b>Show why</b> again.")
-        elif not np.array_equal(self._explained[0], mask if mask is not None else ()):
+        elif not self._holds:
             self.say("The marked tumour has changed since. Press <b>Show why</b> again.")
         else:
             self.say(LEGEND)
@@ -110,7 +131,7 @@ class ExplainSection(Section):
             view.show_result(layer)
         if self.desk.painter is not None:
             self.desk.painter.layer.contour = 1  # so that what lies below it is seen
-        self._explained = mask, model
+        self._explained, self._holds = (mask, model), True
         self._fill(explanation.rows)
         self.refresh()
 

@@ -64,6 +64,11 @@ class TumourPainter:
         """What the person said, strokes that are still being saved included."""
         return self._mask.annotation
 
+    @property
+    def voxels(self) -> int:
+        """Number of voxels that are tumour, known without looking at the whole mask."""
+        return self._mask.voxels
+
     def detach(self) -> None:
         """Journal what is painted so far, leave the layer alone and give its keys back."""
         self._journal_safely()

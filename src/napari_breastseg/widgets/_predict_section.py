@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-import numpy as np
 from qtpy.QtWidgets import QComboBox
 
-from napari_breastseg.case import TUMOUR, Prediction
+from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.progress import Progress
 from napari_breastseg.widgets._core_jobs import predicting
@@ -35,7 +34,7 @@ class PredictSection(Section):
         self.column.addWidget(self.hint)
         desk.jobs.progressed.connect(self._on_progressed)
         desk.jobs.cancelled.connect(self._on_cancelled)
-        desk.saved.connect(self.refresh_safely)
+        desk.saved.connect(lambda _: self._tell())
         self._said = ""
         self.refresh()
 
@@ -47,6 +46,10 @@ class PredictSection(Section):
         ready = desk.view is not None and not desk.read_only
         self.predict.setEnabled(ready and not desk.jobs.busy)
         self.device.setEnabled(ready and not desk.jobs.busy)
+        self._tell()
+
+    def _tell(self) -> None:
+        desk = self.desk
         if desk.view is None:
             self.say("Choose a case first.")
         elif desk.jobs.kind == "predict":
@@ -84,6 +87,6 @@ class PredictSection(Section):
         painter, view = self.desk.painter, self.desk.view
         if painter is None or view is None:
             return ""
-        volume = int(np.count_nonzero(painter.layer.data == TUMOUR)) * view.case.geometry.voxel_ml
+        volume = painter.voxels * view.case.geometry.voxel_ml
         found = f"Tumour: {volume:.2f} mL." if volume else "No tumour found."
         return f"{found} Paint what is missing, erase what is wrong."

@@ -28,6 +28,7 @@ class Reading(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._asked: dict[Hashable, object] = {}
+        self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="breastseg-reading")
         self._done.connect(self._on_done)
 
@@ -45,6 +46,8 @@ class Reading(QObject):
 
         What was asked for under the same name before is forgotten; an error is told in one sentence.
         """
+        if self._closed:
+            return
         token = self._asked[name] = object()
         self._thread.submit(self._work, name, token, read, use)
 
@@ -53,7 +56,8 @@ class Reading(QObject):
         self._asked.clear()
 
     def close(self) -> None:
-        """Forget everything and read nothing more."""
+        """Forget everything and read nothing more, whoever asks."""
+        self._closed = True
         self.forget()
         self._thread.shutdown(wait=False, cancel_futures=True)
 

@@ -90,7 +90,7 @@ class Travel(QWidget):
         self.choose(Version(0, None), None)
 
     def leave(self) -> None:
-        """Take away what is shown, before the case is left: the tumour should not be remembered as an outline."""
+        """Take away what is shown, also before the case is left: its tumour should not be remembered as an outline."""
         self._press(None)
         self._soon.stop()
         self._take_away()
@@ -152,12 +152,11 @@ class Travel(QWidget):
 
     def _toggle(self, role: Role) -> None:
         """Show the one layer or the other, or take away the one that is shown."""
-        pressed = self.shown if role == "version" else self.compare
-        self._press(role if pressed.isChecked() else None)
-        self._soon.stop()
+        wanted = role if (self.shown if role == "version" else self.compare).isChecked() else None
+        self.leave()
         self._say("")
+        self._press(wanted)
         self._read()
-        self._take_away()
 
     def _on_number(self, seq: int) -> None:
         self.choose(self._history.version_at(seq), None)
@@ -204,13 +203,13 @@ class Travel(QWidget):
             painter.layer.contour, self._outlined = 1, True
 
     def _take_away(self) -> None:
-        """Remove what is not to be shown any more, and fill the tumour again if it was filled before."""
+        """Remove what is shown, and fill the tumour again if it was filled before."""
         view, painter = self._desk.view, self._desk.painter
         for role in ROLES:
             layer = None if view is None else view.layer(role)
-            if layer is not None and role != self._role:
+            if layer is not None:
                 self._desk.viewer.layers.remove(layer)
-        if self._outlined and painter is not None and self._role is None:
+        if self._outlined and painter is not None:
             painter.layer.contour, self._outlined = 0, False
 
 

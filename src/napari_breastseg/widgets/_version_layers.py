@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_breastseg.case import Geometry, slices
 from napari_breastseg.session import Comparison
@@ -20,12 +20,12 @@ ADDED, REMOVED = 1, 2
 
 def version_layer(mask: npt.NDArray[np.uint8], geometry: Geometry, name: str) -> Labels:
     """Return the layer of a version of the mask."""
-    return _labels(mask, geometry, name, "version", {1: VERSION_COLOUR})
+    return _labels(mask, geometry, name, "version", [VERSION_COLOUR])
 
 
 def changes_layer(changes: npt.NDArray[np.uint8], geometry: Geometry, name: str) -> Labels:
     """Return the layer of what differs between two versions, see :func:`changes`."""
-    return _labels(changes, geometry, name, "changes", {ADDED: ADDED_COLOUR, REMOVED: REMOVED_COLOUR})
+    return _labels(changes, geometry, name, "changes", [ADDED_COLOUR, REMOVED_COLOUR])
 
 
 def changes(compared: Comparison, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
@@ -38,12 +38,13 @@ def changes(compared: Comparison, shape: tuple[int, int, int]) -> npt.NDArray[np
     return drawn
 
 
-def _labels(data: npt.NDArray[np.uint8], geometry: Geometry, name: str, role: str, colours: dict[int | None, str]) -> Labels:
+def _labels(data: npt.NDArray[np.uint8], geometry: Geometry, name: str, role: str, colours: list[str]) -> Labels:
     layer = Labels(
         data,
         name=name,
         opacity=0.75,
-        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours}),
+        colormap=CyclicLabelColormap(colors=["transparent", *colours]),  # a direct one would be compiled first, for seconds
+        cache=False,
         metadata={ROLE: role, GEOMETRY: geometry},
         **space(geometry),
     )
