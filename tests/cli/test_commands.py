@@ -90,6 +90,53 @@ def test_a_session_from_the_first_prediction_to_the_export(cli: Cli, phases: Pat
     assert cli("verify", "--session", folder, "--json").answer == {"problems": []}
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_session_is_looked_into_and_gone_back_in(cli: Cli, phases: Path, weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    first = cli("predict", phases, "--session", folder, "--model", weights, "--json").answer
+    cli("learn", "--session", folder, "--correction", f"{first['case_id'][:6]}={phases / 'truth.nii.gz'}", "--json")
+    of = ("--session", folder, "--case", first["case_id"][:6])
+    moments = cli("session", "log", *of, "--json").answer["moments"]
+    assert [moment["kind"] for moment in moments] == ["prediction", "edits", "mark", "round"]
+    edits = moments[1]["version"]["seq"]
+    shown = cli("session", "log", *of)
+    assert shown.code == 0 and f"{edits}/1" in shown.out and "corrected mask" in shown.out
+    changes = tmp_path / "changes.nii.gz"
+    found = cli("session", "diff", *of, "--from", "0/1", "--out", changes, "--json").answer
+    written = np.asarray(nib.load(changes).dataobj)
+    assert found["added"] == np.count_nonzero(written == 1) and found["removed"] == np.count_nonzero(written == 2) > 0
+    assert {share["by"] for share in found["shares"]} == {"corrected mask"}
+    assert "added" in cli("session", "diff", *of, "--from", "0/0", "--to", "0/1").out
+    assert cli("session", "diff", *of, "--from", "yesterday").code == 1
+    back = cli("session", "checkout", *of, "--to", "0", "--json").answer
+    assert (back["seq"], back["changed"]) == (edits + 1, True)
+    assert not cli("session", "checkout", *of, "--to", "0", "--json").answer["changed"]
+    assert cli("session", "diff", *of, "--from", "0/1", "--json").answer["box"] is None
+    assert cli("session", "compact", "--session", folder, "--json").answer["freed_bytes"] >= 0
+    assert cli("session", "repair", "--session", folder, "--json").answer == {"mended": [], "problems": []}
+    (folder / "models" / f"{first['model']}.json").write_text("{}")
+    assert cli("verify", "--session", folder).code == 1
+    assert "written anew" in cli("session", "repair", "--session", folder).out
+    (folder / "models" / f"{first['model']}.safetensors").write_bytes(b"")
+    remains = cli("session", "repair", "--session", folder)
+    assert remains.code == 1 and "Remains: " in remains.out
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_session_can_leave_the_images_where_they_are(
+    cli: Cli, phases: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_breastseg.session.links.user_state_path", lambda name: tmp_path / "account" / name)
+    folder = tmp_path / "session"
+    assert cli("predict", phases, "--link", "--out", tmp_path / "m.nii.gz").code == 2
+    said = cli("predict", phases, "--session", folder, "--link", "--model", weights, "--json")
+    assert said.code == 0 and not list((folder / "cases").glob("*"))
+    with Session.open(folder) as session:
+        np.testing.assert_array_equal(np.asarray(session.case(said.answer["case_id"]).images), read_case(phases).images)
+    assert cli("export", "--session", folder, "--case", said.answer["case_id"], "--out", tmp_path / "out", "--ome-zarr").code == 0
+    assert (tmp_path / "out" / f"{said.answer['case_id']}.ome.zarr" / "labels" / "tumour").is_dir()
+
+
 def test_a_corrected_mask_becomes_an_edit_per_region_and_one_that_keeps_the_rest(phases: Path, tmp_path: Path) -> None:
     case = read_case(phases)
     truth = read_mask(phases / "truth.nii.gz", case)

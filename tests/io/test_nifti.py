@@ -14,6 +14,7 @@ import pytest
 from napari_breastseg import read_case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io.orientation import from_canonical
+from napari_breastseg.session import Session
 
 Save = Callable[..., Path]
 
@@ -283,3 +284,24 @@ def test_both_crops_of_a_real_examination_lie_at_the_same_place(data: Path) -> N
         z, y, x = np.argwhere(mask).mean(axis=0)
         centres.append(canonical_affine(case.geometry) @ (x, y, z, 1))
     np.testing.assert_allclose(centres[0], centres[1], atol=1.5)
+
+
+def test_what_may_name_the_patient_is_left_behind_and_listed(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32), np.diag([1.0, 1, 1, 1]))
+    image.header["descrip"] = b"Jane Doe 1961"
+    image.header["db_name"] = b"DOE"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(6, b"Jane Doe"))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(44, b"Jane Doe"))
+    nib.save(image, tmp_path / "x.nii.gz")
+    case = read_case(tmp_path / "x.nii.gz")
+    assert case.metadata["identifiers_dropped"] == ("descrip", "db_name", "extension MRS", "extension comment")
+    with Session.create(tmp_path / "session") as session:
+        session.export(session.add_case(case), tmp_path / "out", ome_zarr=True)
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "x.nii.gz")
+    assert b"Doe" not in kept and b"DOE" not in kept and b"identifiers_dropped" in kept
+    assert read_case(write_plain(tmp_path)).metadata["identifiers_dropped"] == ()
+
+
+def write_plain(folder: Path) -> Path:
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32), np.eye(4)), folder / "plain.nii")
+    return folder / "plain.nii"

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ome_zarr_models.v05
 import pytest
 import zarr
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.io import read_mask
-from napari_breastseg.session import Session
+from napari_breastseg.session import Session, Version
 from napari_breastseg.session.images import create_image, fill
 
 from .helpers import SHAPE, make_case, make_prediction
@@ -64,12 +65,66 @@ def test_snapshots_and_predictions_are_plain_ome_zarr_too(session: Session, case
         np.testing.assert_array_equal(values, getattr(prediction, name))
 
 
-def test_other_validators_agree(session: Session, case_id: str) -> None:
-    v05 = pytest.importorskip("ome_zarr_models.v05")
+def test_other_validators_agree(session: Session, case_id: str, tmp_path: Path) -> None:
     session.snapshot(case_id)
-    for path in (f"cases/{case_id}.ome.zarr", f"labels/{case_id}/0.zarr"):
-        image = v05.Image.from_zarr(zarr.open_group(str(session.path / path), mode="r"))
+    session.add_prediction(case_id, make_prediction())
+    session.export(case_id, tmp_path / "out", ome_zarr=True)
+    stored = [
+        f"cases/{case_id}.ome.zarr",
+        f"labels/{case_id}/0.zarr",
+        *(f"predictions/1.zarr/{name}" for name in ("probability", "refined")),
+    ]
+    exported = tmp_path / "out" / f"{case_id}.ome.zarr"
+    for path in (*(session.path / name for name in stored), exported):
+        image = ome_zarr_models.v05.Image.from_zarr(zarr.open_group(str(path), mode="r"))
         assert [axis.unit for axis in image.ome_attributes.multiscales[0].axes if axis.type == "space"] == ["millimeter"] * 3
+    labels = ome_zarr_models.v05.Labels.from_zarr(zarr.open_group(str(exported / "labels"), mode="r"))
+    assert list(labels.ome_attributes.labels) == ["tumour", "annotation"]
+    for name in labels.ome_attributes.labels:
+        label = ome_zarr_models.v05.ImageLabel.from_zarr(zarr.open_group(str(exported / "labels" / name), mode="r"))
+        assert label.ome_attributes.image_label is not None
+
+
+def test_an_exported_session_opens_in_a_plain_reader(session: Session, tmp_path: Path) -> None:
+    case = make_case()
+    case_id = session.add_case(case)
+    session.record(case_id, random_edit(np.random.default_rng(0), 0))
+    session.export(case_id, tmp_path / "out", ome_zarr=True)
+    folder = tmp_path / "out" / f"{case_id}.ome.zarr"
+    ome, values = open_as_ome_zarr(folder)
+    np.testing.assert_array_equal(values, case.images)
+    for name, expected in (("tumour", session.mask(case_id)), ("annotation", session.annotation(case_id))):
+        ome, values = open_as_ome_zarr(folder / "labels" / name)
+        np.testing.assert_array_equal(values, expected)
+        assert ome["multiscales"][0]["datasets"][0]["coordinateTransformations"] == [{"type": "scale", "scale": [2.0, 0.8, 0.7]}]
+    own: dict[str, Any] = dict(zarr.open_group(str(folder), mode="r").attrs)["napari-breastseg"]  # type: ignore[assignment]
+    np.testing.assert_array_equal(own["affine"], case.geometry.affine)
+    assert own["times"] == [0.0, 60.0] and own["provenance"]["case"]["sha256"] == session.provenance(case_id)["case"]["sha256"]
+
+
+def test_provenance_names_models_edits_programs_and_shares(session: Session, case_id: str, weights: Callable[[int], Path]) -> None:
+    first = session.add_model(weights(0), {"preset": "p", "training": {"seed": 4}})
+    second = session.add_model(weights(1), {"preset": "p", "parent": first, "learning": {"seed": 1}})
+    session.add_round([case_id], first, second, True, ["better"], {"dice": 0.6}, {case_id: 7})
+    prediction = make_prediction()
+    object.__setattr__(prediction, "model", second)
+    session.add_prediction(case_id, prediction)
+    for base in range(3):
+        session.record(case_id, random_edit(np.random.default_rng(base), base))
+    said = session.provenance(case_id)
+    assert json.loads(json.dumps(said)) is not None
+    assert [(model["sha256"], model["learned"] and model["learned"]["seqs"]) for model in said["models"]] == [
+        (second, {case_id: 7}),
+        (first, None),
+    ]
+    assert said["models"][0]["card"]["learning"]["seed"] == 1
+    assert (said["prediction"]["model"], said["prediction"]["seq"]) == (second, 0)
+    assert (
+        sum(share["added"] for share in said["mask"]["tumour_comes_from"]) == said["mask"]["tumour_voxels"] == session.mask(case_id).sum()
+    )
+    assert said["software"]["written_with"][0]["numpy"] == np.__version__
+    earlier = session.provenance(case_id, Version(1, None))
+    assert (len(earlier["annotation"]["edits"]), earlier["models"], earlier["prediction"]) == (1, [], None)
 
 
 @pytest.mark.parametrize("shape", [(1, 300, 270), (70, 33, 65), (3, 1, 1), (9, 64, 64)])
@@ -133,10 +188,10 @@ def test_an_export_is_a_mask_on_the_original_grid_and_its_provenance(
     session.mark(case_id, "case-done", True)
     target = session.export(case_id, tmp_path / "out")
     np.testing.assert_array_equal(read_mask(target, session.case(case_id)), session.mask(case_id))
-    said = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    said = json.loads((tmp_path / "out" / f"{case_id}.provenance.json").read_text())
     assert said["prediction"]["model"] == sha
-    assert said["model_card"]["metrics"] == {"dice": 0.5}
+    assert said["models"][0]["card"]["metrics"] == {"dice": 0.5}
     assert said["annotation"]["seq"] == 2
     assert [(edit["tool"], edit["undoes"]) for edit in said["annotation"]["edits"]] == [("brush", None), ("undo", 1)]
     assert said["mask"]["tumour_voxels"] == int(session.mask(case_id).sum())
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{case_id}.nii.gz", "provenance.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{case_id}.nii.gz", f"{case_id}.provenance.json"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from napari_breastseg.cli import benchmark
+from napari_breastseg.cli import benchmark, session_app
 from napari_breastseg.cli.report import Debug, Json, report
 from napari_breastseg.cli.train import Terms
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(session_app.app, name="session")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SessionFolder = Annotated[Path, typer.Option("--session", help="Folder of the session.")]
@@ -117,6 +118,7 @@ def predict(
     device: Device = "auto",
     times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
     session: Annotated[Path | None, typer.Option(help="Session to keep the case and its prediction in; made if there is none.")] = None,
+    link: Annotated[bool, typer.Option("--link", help="Leave the images where they are: the session keeps their path and a hash.")] = False,
     maps: Annotated[Maps | None, typer.Option(help="Also show why: write maps beside --out and keep them in --session.")] = None,
     boundary_reach: Annotated[int | None, typer.Option(min=0, help="T1 of the maps: voxels around the tumour; 10.")] = None,
     negative_reach: Annotated[int | None, typer.Option(min=0, help="T2: voxels around the hardest healthy voxels; 10.")] = None,
@@ -131,11 +133,13 @@ def predict(
     asked = _given(boundary_reach=boundary_reach, negative_reach=negative_reach, hardest=hardest)
     if asked and maps is None:
         raise typer.BadParameter("--boundary-reach, --negative-reach and --hardest need --maps frloss.")
+    if link and session is None:
+        raise typer.BadParameter("--link needs --session.")
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.maps import hard_negatives_table
         from napari_breastseg.cli.work import predict_file
 
-        answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked)
+        answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked, link)
         words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}"
         words += f", in {answer['parts']} parts, the largest {answer['largest_ml']:.2f} mL" if answer["parts"] > 1 else ""
         words += (f"; mask in {out}" if out else "") + (f"; kept in {session} as {answer['case_id']}" if session else "")
@@ -258,6 +262,7 @@ def export(
     session: SessionFolder,
     case: Annotated[str, typer.Option(help="The case: its id in the session, or the beginning of it.")],
     out: Annotated[Path, typer.Option(help="Folder for the mask and its provenance.")],
+    ome_zarr: Annotated[bool, typer.Option("--ome-zarr", help="Also write images and labels as OME-Zarr 0.5.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -267,8 +272,10 @@ def export(
         from napari_breastseg.session import Session
 
         with Session.open(session, read_only=True) as opened:
-            mask = opened.export(find_case(opened, case), out)
-        speaker.answer({"mask": str(mask), "provenance": str(mask.parent / "provenance.json")}, f"Mask in {mask}")
+            case_id = find_case(opened, case)
+            mask = opened.export(case_id, out, ome_zarr)
+        answer = {"mask": str(mask), "provenance": str(out / f"{case_id}.provenance.json")}
+        speaker.answer(answer | ({"ome_zarr": str(out / f"{case_id}.ome.zarr")} if ome_zarr else {}), f"Mask in {mask}")
 
 
 @app.command()

@@ -63,7 +63,7 @@ class Report:
         if self._as_json:
             print(json.dumps(self._data if self._data is not None else {}))
         else:
-            console = Console()
+            console = Console(markup=False)  # names in a session are data
             for part in self._shown:
                 console.print(part, highlight=False)
 

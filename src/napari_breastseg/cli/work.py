@@ -29,11 +29,12 @@ DEFAULT_MODEL = "hcma-unet"
 
 def predict_file(
     speaker: Report, image: Path, out: Path | None, model: str | None, device: str, times: Sequence[float] | None, folder: Path | None,
-    frloss: Mapping[str, int] | None = None,
+    frloss: Mapping[str, int] | None = None, link: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Predict one examination, write its mask to `out` and keep it in the session `folder`, whichever is given.
 
-    With the settings `frloss`, FRLoss's maps of the mask go the same ways.
+    With `link` the session does not copy the images but remembers where they lie. With the settings `frloss`, FRLoss's maps of the
+    mask go the same ways.
     """
     from napari_breastseg.inference import predict
     from napari_breastseg.methods.model import load_model
@@ -51,7 +52,7 @@ def predict_file(
         if frloss is not None:
             explanation = explained(speaker, case, loaded, mask, device, frloss)
     else:
-        prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss, out)
+        prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss, out, image if link else None)
     sizes = _parts(mask == TUMOUR)
     voxels = sum(sizes)
     return {
@@ -91,8 +92,9 @@ def _writable(out: Path) -> None:
 
 
 def _in_session(
-    speaker: Report, case: Case, folder: Path, model: str | None, device: str, frloss: Mapping[str, int] | None, out: Path | None
-) -> tuple[Prediction, Explanation | None, Any, str]:
+    speaker: Report, case: Case, folder: Path, model: str | None, device: str, frloss: Mapping[str, int] | None, out: Path | None,
+    link: Path | None,
+) -> tuple[Prediction, Explanation | None, Any, str]:  # fmt: skip
     """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction, and goes to `out`."""
     from napari_breastseg.loop import AnnotationLoop
 
@@ -107,7 +109,7 @@ def _in_session(
         loop = AnnotationLoop(session, model or DEFAULT_MODEL, device)
         if model is not None:
             loop.use(model)
-        case_id = session.add_case(case)
+        case_id = session.add_case(case, link)
         if frloss is not None:
             return *_with_maps(speaker, session, case_id, case, device, frloss, out), case_id
         prediction, mask = speaker.run(loop.predict(case_id)), session.mask(case_id)

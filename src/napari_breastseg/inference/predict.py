@@ -19,6 +19,7 @@ from napari_breastseg.inference.windows import blending_weight, plan_windows
 from napari_breastseg.methods.model import Model
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
+from napari_breastseg.software import software
 
 SMALLEST_ML = 0.015
 """Components smaller than this are dropped from the masks: half of a sphere of 4 mm, the smallest tumour in training."""
@@ -95,6 +96,8 @@ def predict(
         "region": region,
         "threshold": cut,
         "memory_steps": runner.steps,
+        "seed": None,  # nothing is drawn at random
+        "software": software(),
     }
     volume = case.geometry.voxel_ml
     return Prediction(model.sha, fine, clean_mask(coarse > cut, volume), clean_mask(fine > cut, volume), details=details)

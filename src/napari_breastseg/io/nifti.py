@@ -84,7 +84,13 @@ def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
         geometry=files[0].geometry,
         times=tuple(float(t) for t in times),
         modality="dce-mri" if len(images) > 1 else "mri",
-        metadata=MappingProxyType({"files": tuple(file.path.name for file in files), "orientation_stated": files[0].stated_orientation}),
+        metadata=MappingProxyType(
+            {
+                "files": tuple(file.path.name for file in files),
+                "orientation_stated": files[0].stated_orientation,
+                "identifiers_dropped": tuple(dict.fromkeys(name for file in files for name in file.left_behind)),
+            }
+        ),
     )
 
 

@@ -31,6 +31,9 @@ SUFFIXES = (".nii", ".nii.gz")
 _MAGIC = {348: (nib.Nifti1Image, 344, b"n+1\0"), 540: (nib.Nifti2Image, 4, b"n+2\0")}
 """Header size, which both versions of the format begin with, to class, place and value of the magic string."""
 
+_FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
+_EXTENSIONS = {2: "DICOM", 4: "AFNI", 6: "comment", 8: "XCEDE", 10: "JIMDIM", 44: "MRS"}
+
 _UNIT_UNKNOWN, _UNIT_MM, _OTHER_UNITS = 0, 2, {1: "metres", 3: "micrometres"}
 """Codes of the header's unit of length."""
 
@@ -58,12 +61,15 @@ class NiftiFile:
         Length of the fourth axis (phases); 1 for a single volume.
     stated_orientation : bool
         False if the header says only how large voxels are, not how they lie in the patient.
+    left_behind : tuple of str
+        Names of the fields of the header that hold free text, and of its extensions, which may name the patient. They are not read.
     """
 
     path: Path
     geometry: Geometry
     volumes: int
     stated_orientation: bool
+    left_behind: tuple[str, ...]
     _stored: Any
 
     def volume(self, index: int = 0) -> npt.NDArray[np.float32]:
@@ -97,7 +103,13 @@ def open_nifti(path: Path) -> NiftiFile:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     stated = bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0)
-    return NiftiFile(path, geometry, shape[3], stated, image.dataobj.reshape(shape))
+    return NiftiFile(path, geometry, shape[3], stated, _left_behind(image.header), image.dataobj.reshape(shape))
+
+
+def _left_behind(header: Any) -> tuple[str, ...]:
+    fields = [name for name in _FREE_TEXT if name in header and bytes(header[name]).strip(b"\0 ")]
+    kinds = {_EXTENSIONS.get(extension.get_code(), f"kind {extension.get_code()}") for extension in header.extensions}
+    return (*fields, *(f"extension {kind}" for kind in sorted(kinds)))
 
 
 def _content(path: Path) -> bytes:

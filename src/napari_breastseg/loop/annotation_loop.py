@@ -20,11 +20,11 @@ from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
+from napari_breastseg.session.places import WORK
 from napari_breastseg.training.corrections import Correction
 from napari_breastseg.training.from_corrections import LearnConfig
 
 LEARNER = "napari_breastseg.training.from_corrections:learn"
-WORK = "work"
 FEWEST_VOXELS = 50
 """What must be corrected before learning starts."""
 
@@ -126,7 +126,7 @@ class AnnotationLoop:
         corrected = [found for found in map(self._sides.corrected, self.session.cases) if found is not None]
         check_enough(corrected)
         parent = self._current()
-        with self._work_folder() as folder:
+        with self.session.learning({one.case_id: one.seq for one in corrected}), self._work_folder() as folder:
             kwargs = {
                 "model": self.session.model_path(parent),
                 "base": self.session.model_path(self._base(parent)),

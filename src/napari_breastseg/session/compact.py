@@ -6,26 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.session.annotations import Annotations
-from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.durable import TEMPORARY, in_words, remove
-from napari_breastseg.session.journal import Journal
+from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.places import CASES, LABELS, PREDICTIONS
-from napari_breastseg.session.predictions import Predictions
 
 
-def compact(root: Path, journal: Journal, cases: Cases, annotations: Annotations, predictions: Predictions) -> Job[int]:
+def compact(parts: Parts) -> Job[int]:
     """Make a session as small as it can be without losing a version, an edit, a prediction or a model; see :meth:`Session.compact`."""
+    journal, snapshots, root = parts.journal, parts.annotations.snapshots, parts.root
     journal.writable()
     before = _size(root)
     yield Progress(0, 3, "Thinning out the label snapshots")
-    annotations.snapshots.wait()
-    annotations.snapshots.thin()
+    snapshots.wait()
+    snapshots.thin()
     yield Progress(1, 3, "Removing what nothing refers to")
     with journal.lock, in_words("The session", "compacted"):
-        needed = {cases.folder(row["case_id"]) for row in journal.rows("case")}
-        needed |= {annotations.snapshots.folder(row["case_id"], row["seq"]) for row in journal.rows("snapshot")}
-        needed |= {predictions.folder(row["id"]) for row in journal.rows("prediction")}
+        needed = {parts.cases.folder(row["case_id"]) for row in journal.rows("case")}
+        needed |= {snapshots.folder(row["case_id"], row["seq"]) for row in journal.rows("snapshot")}
+        needed |= {parts.predictions.folder(row["id"]) for row in journal.rows("prediction")}
         for folder in _stored(root):
             if folder not in needed and not folder.name.startswith(TEMPORARY):
                 remove(folder)

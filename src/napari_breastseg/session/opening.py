@@ -9,14 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.durable import aside, fsync_file, publish, remove_leftovers
-from napari_breastseg.session.journal import Journal, connect, version_of, write_database
+from napari_breastseg.session.journal import connect, version_of, write_database
 from napari_breastseg.session.models import LEARNING
+from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK
 from napari_breastseg.session.schema import VERSION, migrate
 from napari_breastseg.session.text import from_json
 from napari_breastseg.session.timeline import RECOVERED
+from napari_breastseg.software import software
 
 DAMAGED_LOG = "damaged-log"
 """The event that tells of a write-ahead log that was damaged when a crash left it behind."""
@@ -24,7 +25,7 @@ MIGRATED = "migrated"
 REPAIRED = "repaired"
 """The event that tells what was mended."""
 SOFTWARE = "software"
-"""The event that tells with which version of this package the session is written from then on."""
+"""The event that tells with which versions of the programs the session is written from then on."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,21 @@ def bring_up_to_date(root: Path) -> int | None:
     return version
 
 
-def tidy(root: Path, journal: Journal, cases: Cases, left: LeftBehind, migrated_from: int | None, software: str) -> tuple[str, ...]:
+def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str, ...]:
     """Remove what interrupted writes left, note what was recovered, and return sentences that tell the person."""
-    remove_leftovers(writing_places(root))
-    shutil.rmtree(root / WORK, ignore_errors=True)
+    journal = parts.journal
+    remove_leftovers(writing_places(parts.root))
+    shutil.rmtree(parts.root / WORK, ignore_errors=True)
     learning = journal.head(LEARNING)
     last = journal.rows("event", "kind=?", (SOFTWARE,))
-    changed = not last or from_json(last[-1]["details"], "The event") != {"version": software}
-    said = _sentences(journal, cases, left, learning)
+    changed = not last or from_json(last[-1]["details"], "The event") != software()
+    said = _sentences(parts, left, learning)
     if said or changed or migrated_from is not None:
         with journal.transaction("The session's recovery"):
             if migrated_from is not None:
                 journal.event(MIGRATED, {"from": migrated_from, "to": VERSION})
             if changed:
-                journal.event(SOFTWARE, {"version": software})
+                journal.event(SOFTWARE, dict(software()))
             if left.owner is not None or left.log is not None:
                 journal.event(RECOVERED, {"from": left.owner, "learning": learning})
             if left.log is not None:
@@ -89,14 +91,14 @@ def tidy(root: Path, journal: Journal, cases: Cases, left: LeftBehind, migrated_
     return said
 
 
-def _sentences(journal: Journal, cases: Cases, left: LeftBehind, learning: object) -> tuple[str, ...]:
+def _sentences(parts: Parts, left: LeftBehind, learning: object) -> tuple[str, ...]:
     said: list[str] = []
     if left.owner is not None:
-        edits = sum(count for _, count in journal.light("SELECT case_id, count(*) FROM edit GROUP BY case_id"))
-        predictions = journal.light("SELECT count(*) FROM prediction")[0][0]
+        edits = sum(count for _, count in parts.journal.light("SELECT case_id, count(*) FROM edit GROUP BY case_id"))
+        predictions = parts.journal.light("SELECT count(*) FROM prediction")[0][0]
         said.append(
             f"This session was not closed properly last time{_when(left.owner)}. Everything that was saved is here: "
-            f"{_count(edits, 'edit')} and {_count(predictions, 'prediction')} of {_count(len(cases.ids()), 'case')}."
+            f"{_count(edits, 'edit')} and {_count(predictions, 'prediction')} of {_count(len(parts.cases.ids()), 'case')}."
         )
     if left.log is not None:
         said.append(f"The newest edits were damaged on the disk and could not be read. The files as they were are in {left.log}.")

@@ -18,18 +18,17 @@ import numpy.typing as npt
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError, SessionError
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.session.annotations import Annotations, replay
-from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.annotations import replay
 from napari_breastseg.session.durable import aside, make_folder, publish, settle
-from napari_breastseg.session.journal import Journal, counter_of
+from napari_breastseg.session.journal import counter_of
 from napari_breastseg.session.manifests import Manifest, problem_with, problems_with, read_manifest, strangers
 from napari_breastseg.session.mend_files import mended_file
 from napari_breastseg.session.mend_rows import from_around, with_one_bit
-from napari_breastseg.session.models import CURRENT, Models
+from napari_breastseg.session.models import CURRENT
 from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
 from napari_breastseg.session.packing import checksum
+from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.places import DAMAGED, DATABASE, is_link
-from napari_breastseg.session.predictions import Predictions
 from napari_breastseg.session.schema import TABLES, insert, is_whole, named
 from napari_breastseg.session.text import from_json, to_json, understood
 
@@ -37,16 +36,11 @@ from napari_breastseg.session.text import from_json, to_json, understood
 class Repair:
     """One pass over a session that is open for writing; `said` holds a sentence for each thing that was mended."""
 
-    def __init__(
-        self, root: Path, journal: Journal, cases: Cases, annotations: Annotations, predictions: Predictions, models: Models
-    ) -> None:
-        self._root = root
-        self._journal = journal
-        self._cases = cases
-        self._annotations = annotations
-        self._predictions = predictions
-        self._models = models
-        self._kept = root / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._root = parts.root
+        self._journal = parts.journal
+        self._kept = parts.root / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
         self.said: list[str] = []
 
     def run(self) -> Job[list[str]]:
@@ -65,7 +59,7 @@ class Repair:
         if self.said:
             with self._journal.transaction("The repair"):
                 self._journal.event(REPAIRED, {"what": self.said})
-        self._annotations.forget()
+        self._parts.annotations.forget()
         return self.said
 
     # The database
@@ -116,7 +110,7 @@ class Repair:
     def _bridged(self, row: sqlite3.Row, tables: dict[str, list[sqlite3.Row]]) -> dict[str, Any] | None:
         """Restore a damaged edit from a later snapshot, if all the others up to there are whole."""
         edits = {other["seq"]: other for other in tables["edit"] if other["case_id"] == row["case_id"]}
-        shape = self._cases.shape(row["case_id"])
+        shape = self._parts.cases.shape(row["case_id"])
         seq = row["seq"]
         snapshots = {
             other["seq"]: other for other in tables["snapshot"] if other["case_id"] == row["case_id"] and is_whole("snapshot", other)
@@ -144,7 +138,7 @@ class Repair:
 
     def _labels(self, snapshot: sqlite3.Row, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | None:
         try:
-            return self._annotations.snapshots.read(snapshot, shape)
+            return self._parts.annotations.snapshots.read(snapshot, shape)
         except SessionError:
             return None
 
@@ -183,8 +177,8 @@ class Repair:
                 self._keep(path)
                 self.said.append(f"{self._shown(path)} did not belong to the session and was put aside.")
         for row in self._journal.rows("model"):
-            if self._models.card_problem(row["sha"], row["card"]):
-                path = self._models.file(row["sha"]).with_suffix(".json")
+            if self._parts.models.card_problem(row["sha"], row["card"]):
+                path = self._parts.models.file(row["sha"]).with_suffix(".json")
                 self._keep(path)
                 self._write(path, row["card"].encode())
                 self.said.append(f"{self._shown(path)} was written anew from the journal.")
@@ -204,9 +198,9 @@ class Repair:
     def _folders(self) -> Iterator[tuple[Path, Manifest]]:
         for row in self._journal.rows("case"):
             if row["link"] is None:
-                yield self._cases.folder(row["case_id"]), read_manifest(row["manifest"], row["case_id"])
+                yield self._parts.cases.folder(row["case_id"]), read_manifest(row["manifest"], row["case_id"])
         for row in self._journal.rows("prediction"):
-            yield self._predictions.folder(row["id"]), read_manifest(row["manifest"], "A prediction")
+            yield self._parts.predictions.folder(row["id"]), read_manifest(row["manifest"], "A prediction")
 
     def _open_losses(self) -> bool:
         kinds = [row["kind"] for row in self._journal.rows("event", "kind IN (?, ?)", (DAMAGED_LOG, REPAIRED))]
@@ -215,13 +209,13 @@ class Repair:
     # Snapshots
 
     def _snapshots(self) -> None:
-        for case_id in self._cases.ids():
+        for case_id in self._parts.cases.ids():
             with understood(f"The history of {case_id}"):
                 self._snapshots_of(case_id)
 
     def _snapshots_of(self, case_id: str) -> None:
         """Replay all edits and write those snapshots anew that are not what they add up to."""
-        shape = self._cases.shape(case_id)
+        shape = self._parts.cases.shape(case_id)
         rows = {row["seq"]: row for row in self._journal.rows("snapshot", "case_id=?", (case_id,))}
         if not rows:
             return
@@ -236,13 +230,13 @@ class Repair:
     def _snapshot(self, case_id: str, row: sqlite3.Row | None, labels: npt.NDArray[np.uint8]) -> None:
         if row is None:
             return
-        folder = self._annotations.snapshots.folder(case_id, row["seq"])
+        folder = self._parts.annotations.snapshots.folder(case_id, row["seq"])
         manifest = read_manifest(row["manifest"], "A label snapshot")
         problems = [*problems_with(self._root, folder, manifest), *strangers(folder, manifest)]
-        stored = None if problems else self._labels(row, self._cases.shape(case_id))
+        stored = None if problems else self._labels(row, self._parts.cases.shape(case_id))
         if stored is None or not np.array_equal(stored, labels):
             self._keep(folder)
-            self._annotations.snapshots.rewrite(row, labels)
+            self._parts.annotations.snapshots.rewrite(row, labels)
             self.said.append(f"{self._shown(folder)} was written anew from the journal.")
 
     # Damaged files

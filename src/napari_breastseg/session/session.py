@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -17,17 +16,15 @@ from napari_breastseg.errors import SessionError
 from napari_breastseg.progress import Job, run
 from napari_breastseg.session import marks as marking
 from napari_breastseg.session import views
-from napari_breastseg.session.annotations import Annotations
-from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.compact import compact
 from napari_breastseg.session.durable import TEMPORARY, in_words, make_folder
-from napari_breastseg.session.export import code_version, provenance, write_export
+from napari_breastseg.session.export import write_mask_and_provenance, write_ome_zarr
 from napari_breastseg.session.journal import Journal, now
 from napari_breastseg.session.lock import SessionLock
-from napari_breastseg.session.models import Models
 from napari_breastseg.session.opening import LeftBehind, bring_up_to_date, tidy
+from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.places import DATABASE, LOCK, check_places
-from napari_breastseg.session.predictions import Predictions
+from napari_breastseg.session.provenance import provenance
 from napari_breastseg.session.repair import Repair
 from napari_breastseg.session.rows import (
     Change,
@@ -44,22 +41,8 @@ from napari_breastseg.session.rows import (
     Version,
 )
 from napari_breastseg.session.split import split
-from napari_breastseg.session.timeline import Timeline
 from napari_breastseg.session.verify import Verifier
 from napari_breastseg.session.write_ahead import keep_if_damaged
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The tables of an open session."""
-
-    root: Path
-    journal: Journal
-    cases: Cases
-    annotations: Annotations
-    predictions: Predictions
-    models: Models
-    timeline: Timeline
 
 
 class Session:
@@ -86,12 +69,7 @@ class Session:
         self.path = path
         self.read_only = lock is None
         self._lock = lock
-        journal = Journal(path, read_only=self.read_only)
-        cases = Cases(path, journal)
-        annotations = Annotations(path, journal, cases)
-        predictions, models = Predictions(path, journal, cases), Models(path, journal)
-        timeline = Timeline(journal, cases, annotations, predictions, models)
-        self._parts: Parts | None = Parts(path, journal, cases, annotations, predictions, models, timeline)
+        self._parts: Parts | None = Parts.open(path, read_only=self.read_only)
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
@@ -113,8 +91,7 @@ class Session:
             try:
                 Journal.create(root)
                 session = cls(root, lock)
-                parts = session._open
-                tidy(root, parts.journal, parts.cases, LeftBehind(None, None), None, code_version())
+                tidy(session._open, LeftBehind(None, None), None)
                 return session
             except BaseException:
                 lock.release()
@@ -143,8 +120,7 @@ class Session:
                 left = LeftBehind(lock.left_behind, keep_if_damaged(root))
                 migrated_from = bring_up_to_date(root)
                 session = cls(root, lock)
-                parts = session._open
-                session.recovered = tidy(root, parts.journal, parts.cases, left, migrated_from, code_version())
+                session.recovered = tidy(session._open, left, migrated_from)
             except BaseException:
                 lock.release()
                 raise
@@ -404,8 +380,7 @@ class Session:
 
     def verify(self) -> list[str]:
         """Check every row, edit and file and return a sentence for each thing that is wrong; empty if all is well. Changes nothing."""
-        parts = self._open
-        return Verifier(parts.root, parts.journal, parts.cases, parts.annotations, parts.predictions, parts.models).run()
+        return Verifier(self._open).run()
 
     def repairing(self) -> Job[list[str]]:
         """Mend what is damaged and return a sentence for each thing that was mended; what remains is what :meth:`verify` then says.
@@ -413,8 +388,7 @@ class Session:
         Flipped bits are found by checksums and proven by hashes; a damaged edit is restored from those around it and a later label
         snapshot; label snapshots and cards are written anew from the journal. What is replaced is kept in the folder ``damaged``.
         """
-        parts = self._open
-        return Repair(parts.root, parts.journal, parts.cases, parts.annotations, parts.predictions, parts.models).run()
+        return Repair(self._open).run()
 
     def repair(self) -> list[str]:
         """Run :meth:`repairing` to its end."""
@@ -422,25 +396,42 @@ class Session:
 
     def compacting(self) -> Job[int]:
         """Give back the room that nothing needs and return the bytes; every version, edit, prediction and model stays."""
-        parts = self._open
-        return compact(parts.root, parts.journal, parts.cases, parts.annotations, parts.predictions)
+        return compact(self._open)
 
     def compact(self) -> int:
         """Run :meth:`compacting` to its end."""
         return run(self.compacting())
 
-    def export(self, case_id: str, folder: str | Path) -> Path:
-        """Write the case's mask as ``<case id>.nii.gz`` on the original grid and ``provenance.json`` into `folder`.
+    def provenance(self, case_id: str, version: Version | None = None) -> dict[str, Any]:
+        """Return where the mask of a version comes from, the present one by default, JSON-ready.
+
+        It names the examination (hash of the voxels, what was dropped on import), the prediction (model, device, seed, versions of the
+        programs), the model's ancestors with what each learned from, every edit, and how much of the mask comes from which of them.
+        """
+        parts = self._open
+        with parts.journal.lock:
+            return provenance(parts, case_id, version or self.now(case_id))
+
+    def export(self, case_id: str, folder: str | Path, ome_zarr: bool = False) -> Path:
+        """Write the case's mask as ``<case id>.nii.gz`` on the original grid, and ``<case id>.provenance.json``, into `folder`.
+
+        Parameters
+        ----------
+        case_id : str
+        folder : path
+            Made if there is none.
+        ome_zarr : bool
+            Also write ``<case id>.ome.zarr``: the images with the labels "tumour" and "annotation", for other programs, as OME-Zarr 0.5.
 
         Returns
         -------
         Path
             The mask's file.
         """
-        parts = self._open
+        parts, target = self._open, Path(folder)
         with parts.journal.lock:
-            mask = self.mask(case_id)
-            edits, marks, predictions = self.edits(case_id), self.marks(case_id), self.predictions(case_id)
-            said = provenance(mask, edits, marks, parts.cases.row(case_id), predictions, self.models())
-            geometry = parts.cases.geometry(case_id)
-        return write_export(Path(folder), case_id, mask, geometry, said)
+            case, mask, annotation = self.case(case_id), self.mask(case_id), self.annotation(case_id)
+            said = self.provenance(case_id)
+        if ome_zarr:
+            write_ome_zarr(target, case_id, case, {"tumour": mask, "annotation": annotation}, said)
+        return write_mask_and_provenance(target, case_id, mask, parts.cases.geometry(case_id), said)

@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError
-from napari_breastseg.session.annotations import Annotations, replay
-from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.journal import Journal, counter_of
+from napari_breastseg.session.annotations import replay
+from napari_breastseg.session.journal import counter_of
 from napari_breastseg.session.manifests import problems_with, read_manifest, strangers
-from napari_breastseg.session.models import Models
 from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
 from napari_breastseg.session.packing import checksum
+from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.places import is_link
-from napari_breastseg.session.predictions import Predictions
 from napari_breastseg.session.schema import TABLES, named
 from napari_breastseg.session.text import from_json
 
@@ -30,15 +28,10 @@ from napari_breastseg.session.text import from_json
 class Verifier:
     """One look through a session; `problems` holds a sentence for each thing that is wrong."""
 
-    def __init__(
-        self, root: Path, journal: Journal, cases: Cases, annotations: Annotations, predictions: Predictions, models: Models
-    ) -> None:
-        self._root = root
-        self._journal = journal
-        self._cases = cases
-        self._annotations = annotations
-        self._predictions = predictions
-        self._models = models
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._root = parts.root
+        self._journal = parts.journal
         self.problems: list[str] = []
 
     def run(self) -> list[str]:
@@ -79,7 +72,7 @@ class Verifier:
 
     def _replayed(self, case_id: str) -> None:
         """Replay a case from nothing: each edit must find the values that it replaced, each snapshot must equal the sum so far."""
-        shape = self._cases.shape(case_id)
+        shape = self._parts.cases.shape(case_id)
         labels = np.full(shape, UNDECIDED, dtype=np.uint8)
         snapshots = {row["seq"]: row for row in self._journal.rows("snapshot", "case_id=?", (case_id,))}
         if 0 in snapshots:
@@ -92,9 +85,9 @@ class Verifier:
                 self._snapshot(case_id, snapshots[row["seq"]], labels)
 
     def _snapshot(self, case_id: str, row: sqlite3.Row, labels: npt.NDArray[np.uint8]) -> None:
-        folder = self._annotations.snapshots.folder(case_id, row["seq"])
+        folder = self._parts.annotations.snapshots.folder(case_id, row["seq"])
         try:
-            stored = self._annotations.snapshots.read(row, self._cases.shape(case_id))
+            stored = self._parts.annotations.snapshots.read(row, self._parts.cases.shape(case_id))
         except BreastSegError as error:
             self.problems.append(str(error))
             return
@@ -123,12 +116,12 @@ class Verifier:
     def _arrays(self) -> None:
         for row, whole in self._journal.rows_as_found("case"):
             if whole:
-                self.problems += [f"{problem}." for problem in self._cases.problems(row)]
+                self.problems += [f"{problem}." for problem in self._parts.cases.problems(row)]
                 if row["link"] is None:
-                    self._extra(self._cases.folder(row["case_id"]), row)
-        snapshots = self._annotations.snapshots
+                    self._extra(self._parts.cases.folder(row["case_id"]), row)
+        snapshots = self._parts.annotations.snapshots
         places = [(snapshots.folder(row["case_id"], row["seq"]), row) for row, whole in self._journal.rows_as_found("snapshot") if whole]
-        places += [(self._predictions.folder(row["id"]), row) for row, whole in self._journal.rows_as_found("prediction") if whole]
+        places += [(self._parts.predictions.folder(row["id"]), row) for row, whole in self._journal.rows_as_found("prediction") if whole]
         for folder, row in places:
             manifest = read_manifest(row["manifest"], folder.relative_to(self._root).as_posix())
             self.problems += [f"{problem}." for problem in problems_with(self._root, folder, manifest)]
@@ -142,5 +135,5 @@ class Verifier:
     def _weights(self) -> None:
         for row, whole in self._journal.rows_as_found("model"):
             if whole:
-                found = (self._models.problem(row["sha"]), self._models.card_problem(row["sha"], row["card"]))
+                found = (self._parts.models.problem(row["sha"]), self._parts.models.card_problem(row["sha"], row["card"]))
                 self.problems += [f"{problem}." for problem in found if problem]

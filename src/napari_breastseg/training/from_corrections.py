@@ -27,6 +27,7 @@ from napari_breastseg.losses.sparse import away_from, class_balance, distillatio
 from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.progress import Job, Progress
+from napari_breastseg.software import software
 from napari_breastseg.training.corrections import CorrectedWindow, Correction, balanced_accuracy, load_windows
 from napari_breastseg.training.encoded import Encoded, encode, log_odds
 from napari_breastseg.training.gate import Decision, Score, judge
@@ -127,6 +128,8 @@ def learn(
         "trained_on": f"{parent.card.get('trained_on', 'unknown')}; then corrections on {len(corrections)} case(s)",
         "learning": asdict(config),
         "metrics": dict(decision.figures),
+        "device": runner.device.type,
+        "software": software(),
     }
     path = save_model(candidate, card, folder)
     return LearnResult(path, decision, time.perf_counter() - started)

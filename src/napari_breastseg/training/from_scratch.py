@@ -21,6 +21,7 @@ from napari_breastseg.losses.overlap import partial_ce_dice
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.progress import Job, Progress
+from napari_breastseg.software import software
 from napari_breastseg.training.loop import FitConfig, Weights, fit
 from napari_breastseg.training.replay import EXAM_SEEDS, phantom_volume
 from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch, make_volume
@@ -66,7 +67,13 @@ def train_from_scratch(
 ) -> Job[Path]:
     """Train `preset` and return the path of the model in `out`, with its card; the parameters are those of :func:`train_weights`."""
     weights = yield from train_weights(preset, config, out, labelled, start, device)
-    card = {"preset": preset.name, "parent": start.sha if start else None, "training": asdict(config), "metrics": {}}
+    card = {
+        "preset": preset.name,
+        "parent": start.sha if start else None,
+        "training": asdict(config),
+        "metrics": {},
+        "software": software(),
+    }
     card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
     return save_model(weights, card, out, name="model")
 
