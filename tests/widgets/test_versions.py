@@ -28,7 +28,7 @@ def read(settled: Any, qtbot: Any) -> Callable[[BreastSegWidget], None]:
     """Wait until the hand has rested and everything was read."""
 
     def wait(dock: BreastSegWidget) -> None:
-        qtbot.wait(50)
+        settled(dock)
         section = dock.versions
         qtbot.waitUntil(lambda: not section._soon.isActive() and not section.travel._soon.isActive(), timeout=60_000)
         settled(dock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -50,6 +51,8 @@ class Travel(QWidget):
         self._box: Box | None = None
         self._outlined = False
         """Whether the tumour was filled before a layer was laid below it."""
+        self._read_for: tuple[Version, Version] | None = None
+        """The version that was read last, and the one that was now then."""
         self.version = Version(0, None)
         self.number = QSpinBox()
         self.number.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
@@ -97,30 +100,40 @@ class Travel(QWidget):
 
     def follow(self, history: History) -> None:
         """Know what there is; a version that was the present one is so still, and what is shown is shown anew."""
-        before, self._history = self._history.now, history
         self.grow(history.now.seq)
-        if self.version == before:
-            self.choose(history.now, None)
-        elif history.now != before and self._role is not None:
+        latest, self._history = self.version == self._history.now, history
+        if latest:
+            self._point_at(history.now)
+        self.enable()
+        if self._role is not None and self._read_for != (self.version, history.now):
             self._soon.start()
 
     def grow(self, seq: int) -> None:
-        """Let the slider reach an edit that has just been saved."""
+        """Let the slider reach an edit that has just been saved, and rest on it if it rested on the one before."""
+        latest = self.version == self._history.now
         with QSignalBlocker(self.slider), QSignalBlocker(self.number):
             self.slider.setMaximum(seq)
             self.number.setMaximum(seq)
             self.number.setFixedWidth(self.number.fontMetrics().horizontalAdvance(f"{seq}00") + 16)
         self.total.setText(f"of {seq}")
+        if latest:
+            now = Version(seq, self.version.prediction)
+            self._history = replace(self._history, now=now)
+            self._point_at(now)
 
     def choose(self, version: Version, box: Box | None) -> None:
         """Point at a version; `box` is what to look at in it."""
-        self.version, self._box = version, box
-        with QSignalBlocker(self.slider), QSignalBlocker(self.number):
-            self.slider.setValue(version.seq)
-            self.number.setValue(version.seq)
+        self._box = box
+        self._point_at(version)
         self.enable()
         if self._role is not None:
             self._soon.start()
+
+    def _point_at(self, version: Version) -> None:
+        self.version = version
+        with QSignalBlocker(self.slider), QSignalBlocker(self.number):
+            self.slider.setValue(version.seq)
+            self.number.setValue(version.seq)
 
     def enable(self) -> None:
         """Enable what can be done now, and notice when the person has removed the layer."""
@@ -166,6 +179,7 @@ class Travel(QWidget):
         if session is None or case_id is None or view is None or role is None:
             return
         version, box, shape = self.version, self._box, view.case.shape
+        self._read_for = version, self._history.now
         if role == "version":
             self._reading.ask(role, lambda: session.mask(case_id, version), lambda mask: self._on_mask(view, version, mask, box))
         else:
