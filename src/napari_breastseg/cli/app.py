@@ -285,7 +285,7 @@ def verify(session: SessionFolder, as_json: Json = False, debug: Debug = False) 
         from napari_breastseg.session import Session
 
         with Session.open(session, read_only=True) as opened:
-            problems = opened.verify()
+            problems = speaker.run(opened.verifying())
         speaker.answer({"problems": problems}, *(problems or ["All is well."]))
     if problems:
         raise typer.Exit(1)

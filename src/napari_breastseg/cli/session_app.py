@@ -64,7 +64,7 @@ def repair(session: Folder, as_json: Json = False, debug: Debug = False) -> None
 
         with Session.open(session) as opened:
             mended = speaker.run(opened.repairing())
-            problems = opened.verify()
+            problems = speaker.run(opened.verifying())
         lines = [*mended, *(f"Remains: {problem}" for problem in problems)] or ["All is well."]
         speaker.answer({"mended": mended, "problems": problems}, *lines)
     if problems:

@@ -13,7 +13,7 @@ from napari_breastseg.session.durable import aside, fsync_file, publish, remove_
 from napari_breastseg.session.journal import connect, version_of, write_database
 from napari_breastseg.session.models import LEARNING
 from napari_breastseg.session.parts import Parts
-from napari_breastseg.session.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK
+from napari_breastseg.session.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK, on_network
 from napari_breastseg.session.schema import VERSION, migrate
 from napari_breastseg.session.text import from_json
 from napari_breastseg.session.timeline import RECOVERED
@@ -26,6 +26,9 @@ REPAIRED = "repaired"
 """The event that tells what was mended."""
 SOFTWARE = "software"
 """The event that tells with which versions of the programs the session is written from then on."""
+
+
+_SYNCHRONISED = ("dropbox", "onedrive", "google drive", "icloud", "nextcloud")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,16 @@ def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str
             if learning is not None:
                 journal.set_head(LEARNING, None)
     return said
+
+
+def advice(root: Path) -> tuple[str, ...]:
+    """Return sentences that tell the person what speaks against the place of a session."""
+    if on_network(root):
+        return (f"{root} is a network folder: strokes are saved more slowly there, and safely only if the server writes through.",)
+    service = next((name for name in _SYNCHRONISED if any(name in part.lower() for part in root.parts)), None)
+    if service is not None:
+        return (f"{root} is synchronised by {service}, which may change files while they are in use. Keep sessions elsewhere.",)
+    return ()
 
 
 def _sentences(parts: Parts, left: LeftBehind, learning: object) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from napari_breastseg.session.durable import TEMPORARY, in_words, make_folder
 from napari_breastseg.session.export import write_mask_and_provenance, write_ome_zarr
 from napari_breastseg.session.journal import Journal, now
 from napari_breastseg.session.lock import SessionLock
-from napari_breastseg.session.opening import LeftBehind, bring_up_to_date, tidy
+from napari_breastseg.session.opening import LeftBehind, advice, bring_up_to_date, tidy
 from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.places import DATABASE, LOCK, check_places
 from napari_breastseg.session.provenance import provenance
@@ -43,6 +44,8 @@ from napari_breastseg.session.rows import (
 from napari_breastseg.session.split import split
 from napari_breastseg.session.verify import Verifier
 from napari_breastseg.session.write_ahead import keep_if_damaged
+
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -121,6 +124,8 @@ class Session:
                 migrated_from = bring_up_to_date(root)
                 session = cls(root, lock)
                 session.recovered = tidy(session._open, left, migrated_from)
+                for sentence in (*session.recovered, *advice(root)):
+                    _log.warning("%s", sentence)
             except BaseException:
                 lock.release()
                 raise
@@ -143,6 +148,11 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What speaks against the place of the session."""
+        return advice(self.path)
 
     @property
     def _open(self) -> Parts:
@@ -378,9 +388,13 @@ class Session:
         """Return what happened to the session itself (a change of the current model, a recovery after a crash), oldest first."""
         return marking.events(self._open.journal)
 
-    def verify(self) -> list[str]:
+    def verifying(self) -> Job[list[str]]:
         """Check every row, edit and file and return a sentence for each thing that is wrong; empty if all is well. Changes nothing."""
         return Verifier(self._open).run()
+
+    def verify(self) -> list[str]:
+        """Run :meth:`verifying` to its end."""
+        return run(self.verifying())
 
     def repairing(self) -> Job[list[str]]:
         """Mend what is damaged and return a sentence for each thing that was mended; what remains is what :meth:`verify` then says.

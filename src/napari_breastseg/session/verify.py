@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError
+from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.annotations import replay
 from napari_breastseg.session.journal import counter_of
 from napari_breastseg.session.manifests import problems_with, read_manifest, strangers
@@ -34,10 +35,17 @@ class Verifier:
         self._journal = parts.journal
         self.problems: list[str] = []
 
-    def run(self) -> list[str]:
+    def run(self) -> Job[list[str]]:
         """Check everything and return the problems, none of which is changed or repaired here."""
-        for check in (self._database, self._head, self._recoveries, self._links, self._arrays, self._weights):
-            self._attempt(check)
+        checks = {
+            "Checking the journal": (self._database, self._head, self._recoveries),
+            "Checking the images": (self._links, self._arrays),
+            "Checking the models": (self._weights,),
+        }
+        for step, (message, group) in enumerate(checks.items()):
+            yield Progress(step, len(checks), message)
+            for check in group:
+                self._attempt(check)
         return list(dict.fromkeys(self.problems))
 
     def _attempt(self, check: Callable[[], None]) -> None:
