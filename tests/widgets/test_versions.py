@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from safetensors.numpy import save_file
 
+from napari_breastseg.case import Case
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
 from napari_breastseg.widgets._dock import BreastSegWidget
@@ -129,6 +130,27 @@ def test_a_comparison_with_now_follows_what_is_painted(painted: BreastSegWidget,
     assert (layer(painted, "changes").data[2] == ADDED).any()
 
 
+def test_what_is_shown_is_shown_anew_without_a_jump_or_a_word(painted: BreastSegWidget, read: Any) -> None:
+    section, dims = painted.versions, painted.desk.viewer.dims
+    section.travel.slider.setValue(1)
+    section.travel.compare.click()
+    read(painted)
+    assert painted.desk.view.slice_index(0) in (5, 6, 7, 8, 9)
+    dims.set_point(1, 2 * 2.0)
+    section.travel.back.click()
+    read(painted)
+    read(painted)
+    assert "version 1 again" in section.hint.text()
+    assert not section.travel.compared.isVisibleTo(section)
+    painted.correct.undo.click()
+    read(painted)
+    dims.set_point(1, 2 * 2.0)
+    paint(painted, (2, 3, 3), label=1)
+    read(painted)
+    assert (layer(painted, "changes").data[2] == ADDED).any()
+    assert painted.desk.view.slice_index(0) == 2
+
+
 def test_going_back_is_an_edit_that_undo_takes_back(painted: BreastSegWidget, read: Any) -> None:
     section, session, case_id = painted.versions, painted.desk.session, painted.desk.case_id
     now = painted.desk.painter.layer.data.copy()
@@ -205,6 +227,23 @@ def test_a_removed_layer_is_no_longer_shown(painted: BreastSegWidget, read: Any)
     painted.desk.viewer.layers.remove(layer(painted, "version"))
     read(painted)
     assert not painted.versions.travel.shown.isChecked()
+
+
+def test_a_case_that_is_left_is_left_as_it_was(painted: BreastSegWidget, read: Any, tiny_case: Case) -> None:
+    from dataclasses import replace
+
+    other = painted.desk.session.add_case(replace(tiny_case, images=tiny_case.images + 1))
+    first = painted.desk.case_id
+    painted.versions.travel.shown.click()
+    read(painted)
+    painted.desk.show_case(other)
+    read(painted)
+    assert (layer(painted, "version"), painted.versions.travel.shown.isChecked()) == (None, False)
+    assert painted.versions.timeline.count() == 0
+    painted.desk.show_case(first)
+    read(painted)
+    assert painted.desk.painter.layer.contour == 0
+    assert painted.versions.travel.total.text() == "of 3"
 
 
 def test_saved_strokes_only_move_a_number_until_the_hand_rests(

@@ -18,6 +18,7 @@ from napari_breastseg.widgets._case_view import CaseView
 from napari_breastseg.widgets._compared import Compared
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._history import History
+from napari_breastseg.widgets._layers import role_of
 from napari_breastseg.widgets._reading import Reading
 from napari_breastseg.widgets._section import button, row
 from napari_breastseg.widgets._version_layers import ROLES, changes, changes_layer, version_layer
@@ -189,32 +190,38 @@ class Travel(QWidget):
         if view is not self._desk.view or self._role != "version":
             return
         name = self.name(version)
-        self._place(view, version_layer(mask, view.case.geometry, name.capitalize()))
-        if box is not None:
-            view.bring_into_view(box)
-        self._say(f"Green is {name}, the orange outline is now. Press Show again to hide it.")
+        if self._place(view, version_layer(mask, view.case.geometry, name.capitalize())):
+            if box is not None:
+                view.bring_into_view(box)
+            self._say(f"Green is {name}, the orange outline is now. Press Show again to hide it.")
 
     def _on_compared(self, view: CaseView, compared: Comparison, drawn: npt.NDArray[np.uint8]) -> None:
         if view is not self._desk.view or self._role != "changes":
             return
         name = self.name(compared.first)
-        self._place(view, changes_layer(drawn, view.case.geometry, f"Changes since {name}"))
-        self.compared.setVisible(False)
+        fresh = self._place(view, changes_layer(drawn, view.case.geometry, f"Changes since {name}"))
         if compared.box is None:
-            self._say(f"The tumour of {name} is the same as now. Choose an earlier one.")
-            return
-        view.bring_into_view(compared.box)
-        self.compared.fill(compared, view.case.geometry)
-        self._say(f"Compared with {name}. Press the button again to hide the colours.")
+            self.compared.setVisible(False)
+            words = f"The tumour of {name} is the same as now."
+        else:
+            self.compared.fill(compared, view.case.geometry)
+            words = f"Compared with {name}. Press the button again to hide the colours."
+        if fresh:
+            if compared.box is not None:
+                view.bring_into_view(compared.box)
+            self._say(words)
 
-    def _place(self, view: CaseView, layer: Labels) -> None:
-        """Lay a layer below the tumour, of which an outline is drawn then, so that it hides nothing."""
-        painter = self._desk.painter
+    def _place(self, view: CaseView, layer: Labels) -> bool:
+        """Lay a layer below the tumour, of which an outline is drawn then, so that it hides nothing; tell if it was not there before."""
+        painter, role = self._desk.painter, role_of(layer)
+        before = view.layer(str(role))
+        name = None if before is None else before.name
         view.show_result(layer)
-        shown = view.layer(layer.metadata["breastseg_role"])
+        shown = view.layer(str(role))
         shown.name, shown.visible = layer.name, True
         if painter is not None and not painter.layer.contour:
             painter.layer.contour, self._outlined = 1, True
+        return bool(name != layer.name)
 
     def _take_away(self) -> None:
         """Remove what is shown, and fill the tumour again if it was filled before."""
