@@ -83,12 +83,13 @@ class CaseView:
     def _on_seen(self, event: Any) -> None:
         layers.contrast_when_seen(event.source, self.slice_index(0))
 
+    def role(self, layer: Layer) -> str | None:
+        """Return what a layer is to this case ("case", "coarse", "probability", "tumour", ...), None if it is not of this case."""
+        return layers.role_of(layer) if self._came_from(layer) else None
+
     def layer(self, role: str) -> Any:
-        """Return this case's layer of a role ("coarse", "probability", "tumour"), or None."""
-        for layer in self._viewer.layers:
-            if layers.role_of(layer) == role and self._came_from(layer):
-                return layer
-        return None
+        """Return this case's layer of a role, or None."""
+        return next((layer for layer in self._viewer.layers if self.role(layer) == role), None)
 
     def start_preview(self) -> None:
         """Clear what an earlier prediction left, for a new one to come in; the tumour layer stays."""

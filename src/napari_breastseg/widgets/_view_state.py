@@ -87,9 +87,8 @@ class ViewState(_Lenient):
 def capture(viewer: Viewer, view: CaseView, running: str | None) -> ViewState:
     """Return how the case is looked at now, and the kind of the job that runs."""
     dims, camera = viewer.dims, viewer.scene.camera
-    own: dict[int, Role] = {id(layer): role for role in ROLES if (layer := view.layer(role)) is not None}
-    looks = [_look(layer, own[id(layer)]) for layer in viewer.layers if id(layer) in own]
-    tumour = view.layer("tumour")
+    looks = [_look(layer, role) for layer in viewer.layers if (role := view.role(layer)) in ROLES]
+    active, tumour = viewer.layers.selection.active, view.layer("tumour")
     return ViewState.model_validate(
         {
             "order": dims.order,
@@ -99,14 +98,14 @@ def capture(viewer: Viewer, view: CaseView, running: str | None) -> ViewState:
             "zoom": camera.zoom,
             "angles": camera.angles,
             "looks": tuple(looks),
-            "active": own.get(id(viewer.layers.selection.active)),
+            "active": None if active is None else view.role(active),
             "tool": None if tumour is None else str(tumour.mode),
             "running": running,
         }
     )
 
 
-def _look(layer: Layer, role: Role) -> Look:
+def _look(layer: Layer, role: str | None) -> Look:
     found = {name: getattr(layer, name, None) for name in LOOKS}
     colormap = found.pop("colormap") if role in ("case", "subtraction", "probability") else None
     if layer.metadata.get(UNSEEN):
