@@ -10,7 +10,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from napari_breastseg.errors import BreastSegError
 from napari_breastseg.evaluation.session_trials.history import History, take
 from napari_breastseg.evaluation.session_trials.material import SHAPE, follow_script, scripted_step, small_prediction, small_weights
 from napari_breastseg.evaluation.session_trials.processes import start
@@ -70,8 +69,8 @@ def write(folder: Path, case_id: str, reports: Connection) -> None:
     def work(how: Callable[[Session, str, Say], None]) -> None:
         try:
             how(session, case_id, say)
-        except BreastSegError as error:
-            say("complaint", f"{how.__name__}: {error}")
+        except Exception as error:  # nothing that a person does may fail, in words or not
+            say("complaint", f"{how.__name__}: {error!r}")
 
     with Session.open(folder) as session:
         threads = [threading.Thread(target=work, args=(how,)) for how in (_stroke, _predict, _learn, _tidy)]
