@@ -113,28 +113,29 @@ class PaintedMask:
 
 def box_of_indices(places: Iterable[Any], shape: tuple[int, ...]) -> Box | None:
     """Return the smallest box around numpy indices, each a slice or an array of integers per axis; None if one is of another kind."""
-    lows, highs = [], []
+    lows, highs = list(shape), [0] * len(shape)
     for place in places:
-        ranges = [_range(index, size) for index, size in zip(place, shape, strict=False)] if isinstance(place, tuple) else []
-        if len(ranges) != len(shape) or None in ranges:
+        if not isinstance(place, tuple) or len(place) != len(shape):
             return None
-        low, high = zip(*(found for found in ranges if found is not None), strict=True)
-        lows.append(low)
-        highs.append(high)
-    if not lows:
-        return None
-    (z0, y0, x0), (z1, y1, x1) = map(min, zip(*lows, strict=True)), map(max, zip(*highs, strict=True))
-    return (z0, z1), (y0, y1), (x0, x1)
+        for axis, index in enumerate(place):
+            low, high = _range(index)
+            if not 0 <= low < high <= shape[axis]:
+                return None
+            if low < lows[axis]:
+                lows[axis] = low
+            if high > highs[axis]:
+                highs[axis] = high
+    z, y, x = zip(lows, highs, strict=True)
+    return (z, y, x) if highs[0] else None
 
 
-def _range(index: object, size: int) -> tuple[int, int] | None:
+def _range(index: object) -> tuple[int, int]:
+    """Return where an index begins and ends, nothing where that cannot be told."""
     if isinstance(index, slice) and isinstance(index.start, int) and isinstance(index.stop, int):
-        low, high = index.start, index.stop
-    elif isinstance(index, np.ndarray) and index.dtype.kind in "iu" and index.size:
-        low, high = int(index.min()), int(index.max()) + 1
-    else:
-        return None
-    return (low, high) if 0 <= low < high <= size else None
+        return index.start, index.stop
+    if isinstance(index, np.ndarray) and index.dtype.kind in "iu" and index.size:
+        return int(index.min()), int(index.max()) + 1
+    return 0, 0
 
 
 def _shifted(inner: Box, outer: Box) -> Box:
