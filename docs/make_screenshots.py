@@ -179,8 +179,12 @@ def tour(out: Path) -> None:
     driver.idle()
     driver.dock.scroll_area.ensureWidgetVisible(driver.dock.learn)
     driver.picture("05_learn.png")
-    driver.dock.scroll_area.ensureWidgetVisible(driver.dock.versions)
-    driver.dock.versions.table.selectRow(0)
+    versions = driver.dock.versions
+    versions.timeline.setCurrentRow(versions.timeline.count() - 1)
+    driver.click(versions.travel.compare)
+    driver.wait(lambda: not versions.reading.busy, 60)
+    driver.pause(2)  # the timeline's pictures come one by one
+    driver.dock.scroll_area.ensureWidgetVisible(versions.use)
     driver.picture("06_versions.png")
     driver.viewer.close()
 
