@@ -67,6 +67,7 @@ class _Run:
         """Run the job on the worker thread; a cancelled one is closed there, which frees its memory and ends its child process."""
         try:
             self._job = self._make()
+            del self._make  # napari may keep this run for long: let go of what the job was made of, such as a case in memory
             while not self.cancel.is_set():
                 try:
                     step = next(self._job)

@@ -14,6 +14,7 @@ from napari.utils.colormaps import CyclicLabelColormap
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
 from napari_breastseg.widgets._lazy import SLAB, Slabs, lazy
+from napari_breastseg.widgets._messages import plain
 
 TUMOUR_COLOUR = "#E69F00"
 COARSE_COLOUR = "#56B4E9"
@@ -92,11 +93,6 @@ def contrast_when_seen(layer: Image, place: int) -> None:
     """Give a subtraction that is seen for the first time its contrast, by the slices around `place`."""
     if layer.visible and layer.metadata.pop(UNSEEN, False):
         layer.contrast_limits = (0.0, max(limits(around(layer.data, place), 0.5, 99.95)[1], 1e-6))
-
-
-def plain(name: str) -> str:
-    """Return a name that no tooltip takes for formatted text."""
-    return name.replace("<", "‹").replace(">", "›")
 
 
 def limits(values: npt.NDArray[np.float32], low: float, high: float) -> tuple[float, float]:

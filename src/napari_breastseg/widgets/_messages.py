@@ -17,18 +17,18 @@ from napari_breastseg.errors import BreastSegError
 
 _LOG = logging.getLogger("napari_breastseg")
 
-__all__ = ["inform", "report_of", "tell", "told"]
+__all__ = ["inform", "plain", "report_of", "tell", "told"]
 
 
 def inform(sentence: str) -> None:
     """Show a notice that needs no action."""
-    show_info(sentence)
+    show_info(plain(sentence))
 
 
 def tell(error: BaseException) -> None:
     """Show an error as a notification: its own sentence if it was written for people, else one sentence and a report to copy."""
     if isinstance(error, BreastSegError):
-        show_error(str(error))
+        show_error(plain(str(error)))
         return
     report = report_of(error)
     _LOG.error("%s", report)
@@ -38,6 +38,11 @@ def tell(error: BaseException) -> None:
     )
     copy = ("Copy report", partial(_copy, report))
     notification_manager.dispatch(Notification(sentence, NotificationSeverity.ERROR, actions=(copy,)))
+
+
+def plain(words: str) -> str:
+    """Return words from a session or a file so that no label or tooltip takes them for formatted text."""
+    return words.replace("<", "‹").replace(">", "›")
 
 
 def report_of(error: BaseException) -> str:
