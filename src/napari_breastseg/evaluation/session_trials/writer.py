@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +18,8 @@ from napari_breastseg.session import Session, snapshots
 Say = Callable[..., None]
 OFTEN = 9
 """Edits between two snapshots, so that one is nearly always being written."""
+LONGEST = 60.0
+"""Seconds that a writer gets to do everything once."""
 
 
 @dataclass
@@ -30,8 +32,17 @@ class Acknowledged:
     rounds: dict[int, str] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
-    def hear(self, kind: str, number: Any, sha: str = "") -> None:
-        """Take in one report of a writer."""
+    @property
+    def one_of_each(self) -> bool:
+        """Whether everything that a writer does was acknowledged once, or it complained."""
+        return bool(self.seq and self.snapshots and self.predictions and self.rounds) or bool(self.complaints)
+
+    def hear_all(self, reports: Iterable[tuple[Any, ...]]) -> None:
+        """Take in the reports of a writer."""
+        for report in reports:
+            self._hear(*report)
+
+    def _hear(self, kind: str, number: Any, sha: str = "") -> None:
         match kind:
             case "edit":
                 self.seq = number
@@ -45,14 +56,19 @@ class Acknowledged:
                 self.complaints.append(number)
 
 
-def run_until_killed(folder: Path, case_id: str, seconds: float) -> Acknowledged:
-    """Have a writer open the session and work on it, kill it after `seconds`, and return what had been acknowledged by then."""
+def run_until_killed(folder: Path, case_id: str, seconds: float, one_of_each: bool = False) -> Acknowledged:
+    """Have a writer open the session and work on it, kill it after `seconds`, and return what had been acknowledged by then.
+
+    With `one_of_each` the seconds begin when an edit, a prediction, a round and a snapshot have been acknowledged, however slow the disk.
+    """
     running = start(write, folder, case_id)
     running.pipe.recv()
-    told = running.said_within(seconds) + running.kill()
     acknowledged = Acknowledged()
-    for report in told:
-        acknowledged.hear(*report)
+    end = time.monotonic() + LONGEST
+    while one_of_each and not acknowledged.one_of_each and time.monotonic() < end:
+        acknowledged.hear_all(running.said_within(0.01))
+    acknowledged.hear_all(running.said_within(seconds))
+    acknowledged.hear_all(running.kill())
     return acknowledged
 
 
