@@ -10,7 +10,7 @@ from napari_breastseg.session import Comparison, Share
 from napari_breastseg.widgets._models_table import small_table
 from napari_breastseg.widgets._section import text
 from napari_breastseg.widgets._version_layers import ADDED_COLOUR, REMOVED_COLOUR
-from napari_breastseg.widgets._words import plain, when
+from napari_breastseg.widgets._words import one_line, when
 
 COLUMNS = ("Changed by", "When", "+", "−")
 
@@ -63,5 +63,5 @@ def legend(compared: Comparison, geometry: Geometry) -> str:
 def by(share: Share) -> str:
     """Name what made voxels what they are."""
     if share.kind == "edit":
-        return f"{plain(share.by, 40)} #{share.number}"
-    return f"model {plain(share.by[:8])}" if share.kind == "prediction" else "no prediction"
+        return f"{one_line(share.by, 40)} #{share.number}"
+    return f"model {one_line(share.by[:8])}" if share.kind == "prediction" else "no prediction"

@@ -7,7 +7,8 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_breastseg.session import ModelRow, RoundRow
 from napari_breastseg.widgets._history import History
-from napari_breastseg.widgets._words import plain, tooltip, when
+from napari_breastseg.widgets._messages import plain
+from napari_breastseg.widgets._words import one_line, when
 
 COLUMNS = ("Model", "Made", "From", "State")
 
@@ -61,11 +62,9 @@ class ModelsTable:
         else:
             state = "adopted" if learned.adopted else "not adopted"
         reasons = "" if learned is None else "\n".join(learned.reasons)
-        why = tooltip(
-            f"Made {when(model.time)}\n" + (reasons or str(model.card.get("trained_on", "The model that the session began with")))
-        )
+        why = plain(f"Made {when(model.time)}\n" + (reasons or str(model.card.get("trained_on", "The model that the session began with"))))
         for column, words in enumerate((model.sha[:8], when(model.time), (model.parent or "")[:8] or "–", state)):
-            item = QTableWidgetItem(plain(words))
+            item = QTableWidgetItem(one_line(words))
             item.setToolTip(why)
             item.setData(Qt.ItemDataRole.UserRole, model.sha)
             font = item.font()

@@ -9,9 +9,10 @@ from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem
 
 from napari_breastseg.session import Moment
+from napari_breastseg.widgets._messages import plain
 from napari_breastseg.widgets._reading import Reading
 from napari_breastseg.widgets._thumbnails import SIZE, Rgb
-from napari_breastseg.widgets._words import plain, tooltip, when
+from napari_breastseg.widgets._words import one_line, when
 
 SIGNS = {"mark": "✓", "round": "★", "current-model": "●", "recovered": "!"}
 """What stands in the place of a picture where there is nothing to see."""
@@ -70,7 +71,7 @@ class Timeline(QListWidget):
         self.clear()
         for moment in reversed(moments):
             item = QListWidgetItem(self._picture(moment), words(moment))
-            item.setToolTip(tooltip(moment.what))
+            item.setToolTip(plain(moment.what))
             item.setData(Qt.ItemDataRole.UserRole, moment)
             self.addItem(item)
             if chosen is not None and (moment.kind, moment.time) == (chosen.kind, chosen.time):
@@ -119,7 +120,7 @@ class Timeline(QListWidget):
 def words(moment: Moment) -> str:
     """Return the two lines of an entry."""
     size = f" · {moment.voxels:,} voxels" if moment.kind == "edits" else ""
-    return f"{plain(moment.what)}\n{when(moment.time, moment.until)}{size}"
+    return f"{one_line(moment.what)}\n{when(moment.time, moment.until)}{size}"
 
 
 def _key(moment: Moment) -> Key:

@@ -1,22 +1,14 @@
-"""Words from a session, which may be a stranger's: Qt would take them for HTML, and fetch what it names."""
+"""Words and times of a session as the lists and tables of the dock show them."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from html import escape
-
-_LONGEST = 2000
 
 
-def plain(text: str, longest: int = 120) -> str:
-    """Return a text of one line that is not longer than `longest`, for widgets that show text as it is."""
+def one_line(text: str, longest: int = 120) -> str:
+    """Return a text in one line that is not longer than `longest`."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def tooltip(text: str) -> str:
-    """Return a tooltip, which Qt reads as HTML, that shows `text` as it is."""
-    return f"<p style='white-space: pre-wrap'>{escape(text[:_LONGEST])}</p>"
 
 
 def when(time: str, until: str = "") -> str:
