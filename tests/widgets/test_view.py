@@ -52,7 +52,7 @@ def test_a_restart_finds_everything_as_it_was(predicted: BreastSegWidget, open_d
     assert left.tool == "erase" and left.look("tumour").brush_size == 17
     assert [layer.name for layer in dock.desk.viewer.layers][0] == "Probability"
     assert dock.desk.view.layer("probability")._slice.image.raw.max() == np.float32(0.9)
-    assert dock.correct.erase.isChecked() and dock.correct.brush.value() == 17 and dock.desk.painter.layer.n_edit_dimensions == 3
+    assert dock.correct.erase.isChecked() and dock.correct.brush.value() == 17 and dock.correct.ball.isChecked()
 
 
 def test_a_view_is_kept_once_it_has_rested(predicted: BreastSegWidget, qtbot: Any) -> None:

@@ -90,11 +90,13 @@ class CorrectSection(Section):
             self._layer.events.paint.disconnect(self._enable_steps)
             self._layer.events.mode.disconnect(self._on_mode)
             self._layer.events.brush_size.disconnect(self._on_brush)
+            self._layer.events.n_edit_dimensions.disconnect(self._on_ball)
         self._layer = layer
         if layer is not None:
             layer.events.paint.connect(self._enable_steps, position="last")
             layer.events.mode.connect(self._on_mode)
             layer.events.brush_size.connect(self._on_brush)
+            layer.events.n_edit_dimensions.connect(self._on_ball)
             self._shape_brush()
         self._on_mode()
 
@@ -132,6 +134,10 @@ class CorrectSection(Section):
     def _on_brush(self, event: object = None) -> None:
         if self._layer is not None:
             self.brush.setValue(round(self._layer.brush_size))
+
+    def _on_ball(self, event: object = None) -> None:
+        if self._layer is not None:
+            self.ball.setChecked(self._layer.n_edit_dimensions == 3)
 
     def _on_mode(self, event: object = None) -> None:
         mode = "" if self._layer is None else str(self._layer.mode)
