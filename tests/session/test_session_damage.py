@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_breastseg.errors import BreastSegError, ModelError, SessionError
-from napari_breastseg.evaluation.session_trials.bit_flips import example, flip, problems_of
-from napari_breastseg.evaluation.session_trials.material import random_edit
+from napari_breastseg.evaluation.session_trials.bit_flips import Example, answers, example, flip, problems_of
+from napari_breastseg.evaluation.session_trials.material import random_edit, small_prediction
 from napari_breastseg.session import Session
 
 
@@ -158,3 +159,50 @@ def test_links_that_lead_out_are_refused(kept: tuple[Path, str, str], tmp_path: 
         with pytest.raises(BreastSegError, match="out of the session"):
             session.case(case_id)
         assert any("out of the session" in problem for problem in session.verify())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE head SET name='rows/edit/x' WHERE name LIKE 'rows/edit/%'",
+        "UPDATE head SET name='current-mode' WHERE name='current-model'",
+        "UPDATE mark SET case_id='x'",
+        "UPDATE prediction SET case_id='x'",
+        "UPDATE snapshot SET case_id='x' WHERE seq=4",
+        "UPDATE edit SET case_id='x' WHERE seq=13",
+        "UPDATE round SET case_ids='[]'",
+    ],
+)
+def test_what_is_hidden_by_a_damaged_key_is_not_read_as_if_it_had_never_been(kept: tuple[Path, str, str], statement: str) -> None:
+    made = Example(*kept)
+    truth = answers(made)
+    change_row(made.folder, statement)
+    said = answers(made)
+    assert {question: answer for question, answer in said.items() if answer != truth[question]} == {}
+    assert problems_of(made.folder)
+    with Session.open(made.folder) as session:
+        session.verify()
+
+
+def test_verify_sees_one_state_while_others_write(session: Session, case_id: str) -> None:
+    rng = np.random.default_rng(0)
+    go_on = threading.Event()
+
+    def write() -> None:
+        while not go_on.is_set():
+            session.record(case_id, random_edit(rng, session.seq(case_id)))
+            if session.seq(case_id) % 5 == 0:
+                session.add_prediction(case_id, small_prediction(0))
+                session.snapshot(case_id)
+                session.compact()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert [session.verify() for _ in range(8)] == [[]] * 8
+        with Session.open(session.path, read_only=True) as reader:
+            assert [reader.verify() for _ in range(8)] == [[]] * 8
+    finally:
+        go_on.set()
+        thread.join()
+    assert session.seq(case_id) > 1

@@ -302,7 +302,7 @@ def test_pickled_weights_and_code_are_never_run(kept: tuple[Path, str], tmp_path
     assert not (tmp_path / "ran").exists()
 
 
-NONSENSE = (-1, 0.5, "", "[" * 100_000, '{"a": NaN}', b"\x00", "../../x")
+NONSENSE = (-1, "[" * 100_000, b"\x00", "../../x")
 
 
 @pytest.mark.slow

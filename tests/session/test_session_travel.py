@@ -128,7 +128,7 @@ def test_the_timeline_groups_strokes_and_names_everything_else(
         ("prediction", f"Prediction by {sha[:8]}"),
         ("edits", "2 x brush, undo"),
         ("mark", "Case done"),
-        ("round", f"Learned version {other[:8]}, adopted"),
+        ("round", f"Learned model {other[:8]}, adopted"),
         ("edits", "eraser"),
     ]
     run = moments[1]

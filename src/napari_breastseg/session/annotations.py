@@ -13,7 +13,7 @@ import numpy.typing as npt
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, box_around, slices
 from napari_breastseg.errors import InputError, SessionError, StaleEditError
 from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.journal import Journal, counter_of, now
+from napari_breastseg.session.journal import REPAIR, Journal, counter_of, now
 from napari_breastseg.session.packing import pack, pack_mask, unpack, unpack_mask
 from napari_breastseg.session.rows import Change, Edit, EditRow
 from napari_breastseg.session.snapshots import Snapshots
@@ -67,7 +67,11 @@ class Annotations:
         return self._last(case_id)
 
     def _last(self, case_id: str) -> int:
-        return int(self._journal.head(counter_of("edit", case_id)) or 0)
+        found = self._journal.head(counter_of("edit", case_id))
+        if found is None:
+            self._cases.row(case_id)
+            raise SessionError(f"It has vanished how many edits {case_id} has. {REPAIR}")
+        return int(found)
 
     def record(self, case_id: str, edit: Edit) -> int:
         """Append an edit; see :meth:`Session.record`."""
@@ -127,17 +131,18 @@ class Annotations:
             last = self.seq(case_id)
             if seq is None or seq == last:
                 return self._current(case_id).labels.copy()
-            if not 0 <= seq <= last:
-                raise InputError(f"The annotation of {case_id} has the versions 0 to {last}; {seq} is not one of them.")
-            return self._rebuilt(case_id, seq).labels
+        if not 0 <= seq <= last:
+            raise InputError(f"The annotation of {case_id} has the versions 0 to {last}; {seq} is not one of them.")
+        return self._rebuilt(case_id, seq).labels  # without the lock: what is past does not change, and strokes need not wait
 
     def edits(self, case_id: str) -> list[EditRow]:
         """Return all edits of a case, oldest first."""
-        self._cases.row(case_id)
-        return [
-            EditRow(row["seq"], row["time"], row["tool"], box_of(row["box"]), row["voxels"], row["undoes"])
-            for row in self._journal.rows("edit", "case_id=?", (case_id,))
-        ]
+        with self._journal.lock:
+            last = self.seq(case_id)
+            found = self._journal.rows("edit", "case_id=?", (case_id,))
+        if [row["seq"] for row in found] != list(range(1, last + 1)):
+            raise SessionError(f"Edits of {case_id} have vanished. {REPAIR}")
+        return [EditRow(row["seq"], row["time"], row["tool"], box_of(row["box"]), row["voxels"], row["undoes"]) for row in found]
 
     def forget(self) -> None:
         """Read everything anew from the disk when it is asked for next."""
@@ -158,6 +163,9 @@ class Annotations:
         last = self._last(case_id)
         state = self._states.get(case_id)
         if state is None:
+            ((count,),) = self._journal.light("SELECT count(*) FROM edit NOT INDEXED WHERE case_id=?", (case_id,))
+            if count != last:
+                raise SessionError(f"{case_id} has {count} edits in the journal, but {last} were written. {REPAIR}")
             state = self._states[case_id] = self._rebuilt(case_id, last)
             while len(self._states) > _CACHED_CASES:
                 self._states.popitem(last=False)

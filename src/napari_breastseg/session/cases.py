@@ -18,7 +18,7 @@ from napari_breastseg.errors import BreastSegError, InputError, SessionError
 from napari_breastseg.session.chunks import check_shape
 from napari_breastseg.session.durable import aside, in_words, publish, settle
 from napari_breastseg.session.images import StoredImage, create_image, fill
-from napari_breastseg.session.journal import Journal, now
+from napari_breastseg.session.journal import Journal, counter_of, now
 from napari_breastseg.session.links import LinkedImage, is_trusted, read_linked, trust
 from napari_breastseg.session.manifests import manifest_of, problems_with, read_manifest
 from napari_breastseg.session.places import CASES
@@ -192,6 +192,7 @@ class Cases:
             manifest=manifest,
             link=link,
         )
+        self._journal.set_head(counter_of("edit", case_id), 0)
 
 
 def content_hash(case: Case) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from napari_breastseg.progress import Job, Progress
@@ -39,4 +41,9 @@ def _stored(root: Path) -> Iterator[Path]:
 
 
 def _size(root: Path) -> int:
-    return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with suppress(FileNotFoundError):  # others go on writing
+                total += os.lstat(Path(folder, name)).st_size
+    return total

@@ -32,6 +32,8 @@ def in_words(what: str, verb: str = "saved") -> Iterator[None]:
         raise SessionError(_sqlite_in_words(what, verb, error)) from error
     except OSError as error:
         raise SessionError(_os_in_words(what, verb, error)) from error
+    except UnicodeDecodeError as error:
+        raise SessionError(f"{what} could not be {verb}: the session's database is damaged. Restore it from a backup.") from error
     except UnicodeEncodeError as error:
         raise SessionError(f"{what} could not be {verb}: a name in it holds characters that are no text. Rename it.") from error
 

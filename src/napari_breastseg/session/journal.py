@@ -23,6 +23,7 @@ from napari_breastseg.session.places import DATABASE, check_plain, on_network
 from napari_breastseg.session.schema import APPLICATION, SCHEMA, TABLES, VERSION, create_tables, insert, is_whole, migrate, named, order
 from napari_breastseg.session.text import from_json, to_json
 
+REPAIR = "Run `napari-breastseg session repair`, or restore the session from a backup."
 _WRITING = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "journal_size_limit=16777216")
 
 
@@ -45,6 +46,7 @@ class Journal:
         self.read_only = read_only
         self._path = folder / DATABASE
         self._columns: dict[str, list[str]] = {}
+        self._looked_at: dict[str, int] = {}
         with in_words(f"The session {folder}", "opened"):
             self._open()
 
@@ -90,10 +92,26 @@ class Journal:
             self.writable()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.close()
+            self._looked_at.clear()
             try:
                 write_database(self._path.parent, fill)
             finally:
                 self._open()
+
+    @contextmanager
+    def frozen(self) -> Iterator[Journal]:
+        """Give a journal that shows this state while others go on writing; without a write-ahead log, which alone allows that, this one."""
+        ((mode,),) = self.light("PRAGMA journal_mode")
+        if mode != "wal":
+            yield self
+            return
+        journal = Journal(self._path.parent, read_only=True)
+        try:
+            journal.light("BEGIN")
+            journal.light("SELECT count(*) FROM head")  # a transaction sees what is there when it first reads
+            yield journal
+        finally:
+            journal.close()
 
     def compact(self) -> None:
         """Give the room that no row takes any more back to the disk."""
@@ -185,13 +203,26 @@ class Journal:
         SessionError
             If one of them is damaged.
         """
-        found = self.rows_as_found(table, where, parameters)
-        for row, whole in found:
-            if not whole:
-                raise SessionError(
-                    f"{named(table, row)} is damaged. Run `napari-breastseg session repair`, or restore the session from a backup."
-                )
-        return [row for row, _ in found]
+        self._look_at(table)
+        return [_whole(table, found) for found in self.rows_as_found(table, where, parameters)]
+
+    def _look_at(self, table: str) -> None:
+        """Check a whole table but that of the edits, once: a row whose key is damaged would else be missed, not found damaged.
+
+        Our own writing keeps it sound; after another process wrote it is looked at again.
+        """
+        if table == "edit":
+            return
+        with self.lock:
+            ((version,),) = self.light("PRAGMA data_version")
+            if self._looked_at.get(table) == version:
+                return
+            rows = self.table(table)
+            for row in rows:
+                _whole(table, (row, is_whole(table, row)))
+            if len(rows) != int(self.head(counter_of(table)) or 0):
+                raise SessionError(f"Entries of the table {table} have vanished. {REPAIR}")
+            self._looked_at[table] = version
 
     def rows_as_found(self, table: str, where: str = "1", parameters: tuple[Sql, ...] = ()) -> list[tuple[sqlite3.Row, bool]]:
         """Return rows in their order and whether their checksums are right."""
@@ -211,15 +242,20 @@ class Journal:
         if row is None:
             return None
         if checksum((row["name"], row["value"])) != row["crc"]:
-            raise SessionError(
-                f"The entry {name} of the session is damaged. Run `napari-breastseg session repair`, or restore it from a backup."
-            )
+            raise SessionError(f"The entry {name} of the session is damaged. {REPAIR}")
         return from_json(row["value"], f"The entry {name} of the session")
 
     def set_head(self, name: str, value: object) -> None:
         """Set a current value inside a transaction."""
         text = to_json(value, name)
         self._connection.execute("INSERT OR REPLACE INTO head VALUES(?, ?, ?)", (name, text, checksum((name, text))))
+
+
+def _whole(table: str, found: tuple[sqlite3.Row, bool]) -> sqlite3.Row:
+    row, whole = found
+    if not whole:
+        raise SessionError(f"{named(table, row)} is damaged. {REPAIR}")
+    return row
 
 
 def counter_of(table: str, scope: str = "") -> str:

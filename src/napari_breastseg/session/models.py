@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from napari_breastseg.errors import InputError, ModelError, SessionError
 from napari_breastseg.session.durable import aside, in_words, publish, settle
-from napari_breastseg.session.journal import Journal, now
+from napari_breastseg.session.journal import REPAIR, Journal, now
 from napari_breastseg.session.manifests import sha256_of
 from napari_breastseg.session.places import MODELS, is_link
 from napari_breastseg.session.rows import ModelRow, RoundRow
@@ -111,6 +111,8 @@ class Models:
     def current(self) -> str | None:
         """The sha of the current model, or None before the first."""
         found = self._journal.head(CURRENT)
+        if found is None and self._journal.rows("event", "kind=?", (CURRENT,)):
+            raise SessionError(f"It has vanished which model is the current one. {REPAIR}")
         return None if found is None else str(found)
 
     def use(self, sha: str) -> None:

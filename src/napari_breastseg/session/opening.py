@@ -76,8 +76,8 @@ def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str
     remove_leftovers(writing_places(parts.root))
     shutil.rmtree(parts.root / WORK, ignore_errors=True)
     learning = journal.head(LEARNING)
-    last = journal.rows("event", "kind=?", (SOFTWARE,))
-    changed = not last or from_json(last[-1]["details"], "The event") != software()
+    noted = [row["details"] for row, whole in journal.rows_as_found("event", "kind=?", (SOFTWARE,)) if whole]
+    changed = not noted or from_json(noted[-1], "The event") != software()
     said = _sentences(parts, left, learning)
     if said or changed or migrated_from is not None:
         with journal.transaction("The session's recovery"):
@@ -108,10 +108,10 @@ def _sentences(parts: Parts, left: LeftBehind, learning: object) -> tuple[str, .
     said: list[str] = []
     if left.owner is not None:
         edits = sum(count for _, count in parts.journal.light("SELECT case_id, count(*) FROM edit GROUP BY case_id"))
-        predictions = parts.journal.light("SELECT count(*) FROM prediction")[0][0]
+        predictions, cases = (parts.journal.light(f'SELECT count(*) FROM "{table}"')[0][0] for table in ("prediction", "case"))
         said.append(
             f"This session was not closed properly last time{_when(left.owner)}. Everything that was saved is here: "
-            f"{_count(edits, 'edit')} and {_count(predictions, 'prediction')} of {_count(len(parts.cases.ids()), 'case')}."
+            f"{_count(edits, 'edit')} and {_count(predictions, 'prediction')} of {_count(cases, 'case')}."
         )
     if left.log is not None:
         said.append(f"The newest edits were damaged on the disk and could not be read. The files as they were are in {left.log}.")

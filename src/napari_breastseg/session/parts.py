@@ -29,7 +29,11 @@ class Parts:
     @classmethod
     def open(cls, root: Path, *, read_only: bool) -> Self:
         """Open the journal in `root`."""
-        journal = Journal(root, read_only=read_only)
+        return cls.over(root, Journal(root, read_only=read_only))
+
+    @classmethod
+    def over(cls, root: Path, journal: Journal) -> Self:
+        """Read and write the tables of a journal that is open."""
         cases = Cases(root, journal)
         annotations = Annotations(root, journal, cases)
         predictions, models = Predictions(root, journal, cases), Models(root, journal)

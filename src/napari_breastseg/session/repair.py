@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Repair:
             )
         ):
             yield Progress(step, 3, message)
-            with self._journal.lock:
+            with self._journal.lock, suppress(BreastSegError):  # what cannot be read stays, and is what verify then names
                 mend()
         if self.said:
             with self._journal.transaction("The repair"):
@@ -73,17 +74,23 @@ class Repair:
             return
         self._keep(self._root / DATABASE, copy=True)
         mended = {(table, _key(table, row)): values for table, row in damaged if (values := self._mended_row(table, row, tables))}
+        forgotten = [row for table, row in damaged if table == "snapshot" and (table, _key(table, row)) not in mended]
+        if forgotten:
+            self.said.append("A label snapshot that cannot be identified any more was forgotten; the journal has all that was in it.")
+            tables["snapshot"] = [row for row in tables["snapshot"] if row not in forgotten]
+            entries[counter_of("snapshot")] = to_json(len(tables["snapshot"]), "The count of snapshots")
 
         def fill(new: sqlite3.Connection) -> None:
             new.execute("BEGIN")
             new.executemany("INSERT INTO head VALUES(?, ?, ?)", [(name, text, checksum((name, text))) for name, text in entries.items()])
             for table, rows in tables.items():
-                for row in rows:
+                for number, row in enumerate(rows, 1):
                     values = mended.get((table, _key(table, row)))
                     if values is None and not is_whole(table, row):
                         _insert_as_found(new, table, row)
-                    else:
-                        insert(new, table, values or {name: row[name] for name in row.keys() if name != "crc"})
+                        continue
+                    values = values or {name: row[name] for name in row.keys() if name != "crc"}
+                    insert(new, table, values | {"id": number} if table == "snapshot" else values)
             new.execute("COMMIT")
 
         self._journal.rewrite(fill)

@@ -87,7 +87,8 @@ def insert(connection: sqlite3.Connection, table: str, row: dict[str, Sql]) -> N
 def migrate(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     """Copy a session of format 1 from `old` into the empty tables of `new`.
 
-    Format 2 added where a linked case's images lie, and at which edit each prediction was made: the last one that is no later.
+    Format 2 added where a linked case's images lie, at which edit each prediction was made (the last one that is no later), and the count
+    of the edits of a case that has none yet.
 
     Raises
     ------
@@ -108,4 +109,7 @@ def migrate(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
                 found = old.execute("SELECT count(*) FROM edit WHERE case_id=? AND time<=?", (row["case_id"], row["time"])).fetchone()
                 values["seq"] = found[0]
             insert(new, table, values)
+    for (case_id,) in old.execute('SELECT case_id FROM "case"'):
+        name = f"rows/edit/{case_id}"
+        new.execute("INSERT OR IGNORE INTO head VALUES(?, '0', ?)", (name, checksum((name, "0"))))
     new.execute("COMMIT")

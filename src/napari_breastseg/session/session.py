@@ -278,9 +278,8 @@ class Session:
 
     def mask(self, case_id: str, version: Version | None = None) -> npt.NDArray[np.uint8]:
         """Return the mask (z, y, x) of a version, the present one by default: 0 background, also where neither says anything, 1 tumour."""
-        parts = self._open
-        with parts.journal.lock:
-            return parts.timeline.mask(case_id, version or parts.timeline.now(case_id))
+        timeline = self._open.timeline
+        return timeline.mask(case_id, version or timeline.now(case_id))
 
     def timeline(self, case_id: str) -> list[Moment]:
         """Return what happened to a case, oldest first; strokes that follow each other are one entry."""

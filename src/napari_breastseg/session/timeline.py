@@ -75,16 +75,15 @@ class Timeline:
 
     def compare(self, case_id: str, first: Version, second: Version) -> Comparison:
         """Return which voxels differ between the masks of two versions, and what made them what they are in `second`."""
-        with self._journal.lock:
-            before, after = self.mask(case_id, first), self.mask(case_id, second)
-            differs = before != after
-            box = box_around(differs)
-            if box is None:
-                nothing = np.empty((0, 0, 0), np.uint8)
-                return Comparison(first, second, None, nothing, nothing, ())
-            place = slices(box)
-            cut = (differs[place], before[place].copy(), after[place].copy())
-            return Comparison(first, second, box, cut[1], cut[2], tuple(self._shares(case_id, second, box, *cut)))
+        before, after = self.mask(case_id, first), self.mask(case_id, second)
+        differs = before != after
+        box = box_around(differs)
+        if box is None:
+            nothing = np.empty((0, 0, 0), np.uint8)
+            return Comparison(first, second, None, nothing, nothing, ())
+        place = slices(box)
+        cut = (differs[place], before[place].copy(), after[place].copy())
+        return Comparison(first, second, box, cut[1], cut[2], tuple(self._shares(case_id, second, box, *cut)))
 
     def _shares(
         self,
@@ -144,7 +143,7 @@ class Timeline:
                 sha = str(event.details["sha"])
                 if sha in adopted and _gap(event.time, adopted[sha]) < _SAME:
                     continue  # the learning round tells of it
-                yield Moment("current-model", event.time, event.time, version, version, f"Version {sha[:8]} in use", model=sha)
+                yield Moment("current-model", event.time, event.time, version, version, f"Model {sha[:8]} in use", model=sha)
             elif event.kind == RECOVERED:
                 yield Moment("recovered", event.time, event.time, version, version, "Opened again after a crash")
 
@@ -190,5 +189,5 @@ def _marked(mark: MarkRow) -> str:
 
 
 def _round(learned: RoundRow) -> str:
-    made = "nothing" if learned.candidate is None else f"version {learned.candidate[:8]}"
+    made = "nothing" if learned.candidate is None else f"model {learned.candidate[:8]}"
     return f"Learned {made}, {'adopted' if learned.adopted else 'not adopted'}"

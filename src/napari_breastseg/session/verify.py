@@ -30,8 +30,9 @@ class Verifier:
     """One look through a session; `problems` holds a sentence for each thing that is wrong."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self._live = parts.journal
         self._root = parts.root
+        self._parts = parts
         self._journal = parts.journal
         self.problems: list[str] = []
 
@@ -42,10 +43,12 @@ class Verifier:
             "Checking the images": (self._links, self._arrays),
             "Checking the models": (self._weights,),
         }
-        for step, (message, group) in enumerate(checks.items()):
-            yield Progress(step, len(checks), message)
-            for check in group:
-                self._attempt(check)
+        with self._live.frozen() as self._journal:
+            self._parts = Parts.over(self._root, self._journal)
+            for step, (message, group) in enumerate(checks.items()):
+                yield Progress(step, len(checks), message)
+                for check in group:
+                    self._attempt(check)
         return list(dict.fromkeys(self.problems))
 
     def _attempt(self, check: Callable[[], None]) -> None:
@@ -97,10 +100,15 @@ class Verifier:
         try:
             stored = self._parts.annotations.snapshots.read(row, self._parts.cases.shape(case_id))
         except BreastSegError as error:
-            self.problems.append(str(error))
+            if self._still_there(row):
+                self.problems.append(str(error))
             return
         if not np.array_equal(stored, labels):
             self.problems.append(f"{folder.relative_to(self._root).as_posix()} is not what the journal adds up to.")
+
+    def _still_there(self, snapshot: sqlite3.Row) -> bool:
+        """Tell whether a snapshot has not been thinned out while we looked."""
+        return bool(self._live.light("SELECT 1 FROM snapshot WHERE case_id=? AND seq=?", (snapshot["case_id"], snapshot["seq"])))
 
     def _head(self) -> None:
         for name, value, crc in self._journal.light("SELECT name, value, crc FROM head"):
@@ -128,11 +136,18 @@ class Verifier:
                 if row["link"] is None:
                     self._extra(self._parts.cases.folder(row["case_id"]), row)
         snapshots = self._parts.annotations.snapshots
-        places = [(snapshots.folder(row["case_id"], row["seq"]), row) for row, whole in self._journal.rows_as_found("snapshot") if whole]
-        places += [(self._parts.predictions.folder(row["id"]), row) for row, whole in self._journal.rows_as_found("prediction") if whole]
-        for folder, row in places:
-            manifest = read_manifest(row["manifest"], folder.relative_to(self._root).as_posix())
-            self.problems += [f"{problem}." for problem in problems_with(self._root, folder, manifest)]
+        for row, whole in self._journal.rows_as_found("snapshot"):
+            if whole:
+                self._folder(snapshots.folder(row["case_id"], row["seq"]), row, partial(self._still_there, row))
+        for row, whole in self._journal.rows_as_found("prediction"):
+            if whole:
+                self._folder(self._parts.predictions.folder(row["id"]), row, lambda: True)
+
+    def _folder(self, folder: Path, row: sqlite3.Row, needed: Callable[[], bool]) -> None:
+        manifest = read_manifest(row["manifest"], folder.relative_to(self._root).as_posix())
+        found = problems_with(self._root, folder, manifest)
+        if not found or needed():
+            self.problems += [f"{problem}." for problem in found]
             self._extra(folder, row)
 
     def _extra(self, folder: Path, row: sqlite3.Row) -> None:

@@ -73,7 +73,7 @@ def run_until_killed(folder: Path, case_id: str, seconds: float, one_of_each: bo
 
 
 def write(folder: Path, case_id: str, reports: Connection) -> None:
-    """Open the session and stroke, predict, learn, snapshot and compact in threads, each without a pause."""
+    """Open the session and stroke, predict, learn, snapshot, compact and verify in threads, each without a pause."""
     reports.send("begun")
     snapshots.EVERY = OFTEN
     speaking = threading.Lock()
@@ -126,3 +126,5 @@ def _tidy(session: Session, case_id: str, say: Say) -> None:
             say("snapshot", session.snapshot(case_id))
             time.sleep(0.02)
         session.compact()
+        for problem in session.verify():
+            say("complaint", problem)
