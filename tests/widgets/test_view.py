@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 
 from napari_breastseg.case import Case
 from napari_breastseg.session import Session
+from napari_breastseg.session.opening import LEARNING_INTERRUPTED
 from napari_breastseg.widgets._dock import BreastSegWidget
 from napari_breastseg.widgets._view_state import ViewState, capture
 
@@ -172,7 +173,7 @@ def test_a_strange_view_does_no_harm(
 def test_a_recovery_is_told_of_until_something_new_happens(
     predicted: BreastSegWidget, open_dock: Any, settled: Any, notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = ("This session was not closed properly <img src=x>.", "Learning was interrupted, and no candidate was kept.")
+    said = ("This session was not closed properly <img src=x>.", LEARNING_INTERRUPTED)
     opening = Session.open
 
     def after_a_crash(*arguments: Any) -> Session:

@@ -28,6 +28,8 @@ SOFTWARE = "software"
 """The event that tells with which versions of the programs the session is written from then on."""
 
 
+LEARNING_INTERRUPTED = "Learning was interrupted, and no candidate was kept. Press Learn to start it again; no correction is lost."
+"""One of the sentences of a recovery."""
 _SYNCHRONISED = ("dropbox", "onedrive", "google drive", "icloud", "nextcloud")
 
 
@@ -116,7 +118,7 @@ def _sentences(parts: Parts, left: LeftBehind, learning: object) -> tuple[str, .
     if left.log is not None:
         said.append(f"The newest edits were damaged on the disk and could not be read. The files as they were are in {left.log}.")
     if learning is not None:
-        said.append("Learning was interrupted, and no candidate was kept. Press Learn to start it again; no correction is lost.")
+        said.append(LEARNING_INTERRUPTED)
     return tuple(said)
 
 

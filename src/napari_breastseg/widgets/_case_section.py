@@ -133,7 +133,7 @@ class CaseSection(Section):
             return f"New work is kept in {_breakable(self._folder or sessions_folder())}"
         if self.desk.read_only:
             return f"<b>Read only:</b> the session is open in {escape(self.desk.locked_by)}. Close it there to go on here."
-        return f"Kept in {_breakable(session.path)}"
+        return "<br>".join([f"Kept in {_breakable(session.path)}", *map(escape, session.advice)])
 
     def _list_cases(self) -> None:
         ids = [] if self.desk.session is None else self.desk.session.cases

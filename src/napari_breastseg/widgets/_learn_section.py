@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import QCheckBox
 
 from napari_breastseg.errors import InputError
+from napari_breastseg.session.opening import LEARNING_INTERRUPTED
 from napari_breastseg.widgets._core_jobs import learning
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._section import JobBar, Section, button, row
@@ -42,7 +43,6 @@ class LearnSection(Section):
         """Enable learning once there is something to learn from."""
         desk = self.desk
         self.learn.setEnabled(desk.corrected and not desk.read_only and not desk.jobs.busy)
-        interrupted = next((sentence for sentence in desk.recovered if sentence.startswith("Learning")), "")
         if desk.view is None:
             self._outcome = ""
             self.say("Choose a case first.")
@@ -50,8 +50,8 @@ class LearnSection(Section):
             self.say("You can go on correcting meanwhile.")
         elif self._outcome:
             self.say(self._outcome)
-        elif interrupted:
-            self.say(escape(interrupted))
+        elif LEARNING_INTERRUPTED in desk.recovered:
+            self.say(LEARNING_INTERRUPTED)
         else:
             self.say("Press <b>Learn</b> when you have corrected some slices." if desk.corrected else "Correct something first.")
 
