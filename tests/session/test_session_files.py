@@ -13,6 +13,7 @@ import pytest
 import zarr
 
 from napari_breastseg.case import Case, Geometry
+from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.io import read_mask
 from napari_breastseg.session import Session, Version
@@ -125,6 +126,27 @@ def test_provenance_names_models_edits_programs_and_shares(session: Session, cas
     assert said["software"]["written_with"][0]["numpy"] == np.__version__
     earlier = session.provenance(case_id, Version(1, None))
     assert (len(earlier["annotation"]["edits"]), earlier["models"], earlier["prediction"]) == (1, [], None)
+    with pytest.raises(InputError, match="no prediction 99"):
+        session.provenance(case_id, Version(0, 99))
+
+
+def test_what_is_no_number_leaves_the_exports_readable(
+    session: Session, case_id: str, weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    sha = session.add_model(weights(0), {"preset": "p", "metrics": {"dice": float("nan")}})
+    session.add_round([case_id], None, sha, True, ["better"], {"dice": [float("inf"), 1.0]}, {})
+    prediction = make_prediction()
+    object.__setattr__(prediction, "model", sha)
+    session.add_prediction(case_id, prediction)
+    session.export(case_id, tmp_path, ome_zarr=True)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    for path in (tmp_path / f"{case_id}.provenance.json", tmp_path / f"{case_id}.ome.zarr" / "zarr.json"):
+        json.loads(path.read_text(), parse_constant=refuse)
+    said = session.provenance(case_id)
+    assert said["models"][0]["card"]["metrics"]["dice"] is None and said["models"][0]["learned"]["figures"]["dice"] == [None, 1.0]
 
 
 @pytest.mark.parametrize("shape", [(1, 300, 270), (70, 33, 65), (3, 1, 1), (9, 64, 64)])

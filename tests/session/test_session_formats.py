@@ -72,10 +72,23 @@ def test_a_damaged_old_session_is_not_made_whole_by_a_new_checksum(old: Path) ->
     connection.execute("UPDATE edit SET tool='pen' WHERE seq=3")
     connection.commit()
     connection.close()
-    before = (old / "session.sqlite").read_bytes()
-    with pytest.raises(SessionError, match=f"Edit 3 of {CASE} is damaged"):
-        Session.open(old)
-    assert (old / "session.sqlite").read_bytes() == before
+    for read_only in (True, False):
+        with Session.open(old, read_only) as session:
+            assert f"Edit 3 of {CASE} is damaged." in session.verify()
+    with Session.open(old) as session:
+        assert session.repair() == [f"Edit 3 of {CASE} was restored from the edits and the label snapshots around it."]
+        assert session.verify() == []
+
+
+def test_a_forged_old_session_is_refused_before_anything_is_read_from_it(old: Path) -> None:
+    connection = sqlite3.connect(old / "session.sqlite")
+    connection.executescript(
+        "DROP TABLE mark; CREATE VIEW mark AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT * FROM n;"
+    )
+    connection.close()
+    for read_only in (True, False):
+        with pytest.raises(SessionError, match="other tables"):
+            Session.open(old, read_only)
 
 
 EXPECTED = "5eac9742dc7c6c0fa9a0c27c04e9036722da5d42033851d37a95b71e5d4c7e72"

@@ -20,6 +20,7 @@ from napari_breastseg.errors import BreastSegError, ModelError, SessionError
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.session import Session, Version
 from napari_breastseg.session.bits import crc32c
+from napari_breastseg.session.images import StoredImage, create_image, fill
 from napari_breastseg.session.manifests import manifest_of
 from napari_breastseg.session.packing import checksum
 from napari_breastseg.session.schema import TABLES
@@ -323,3 +324,47 @@ def test_no_forged_row_ends_in_anything_but_words(kept: tuple[Path, str], table:
             except sqlite3.IntegrityError:
                 continue
             use(folder, case_id)
+
+
+@pytest.mark.parametrize("text", ["[" * 4000, '{"started": "0001-01-01T00:00:00+14:00"}', '{"started": 7}', "7"])
+def test_a_forged_lock_is_only_a_text(kept: tuple[Path, str], text: str) -> None:
+    (kept[0] / "LOCK").write_text(text)
+    with Session.open(kept[0]) as session:
+        assert session.cases == [kept[1]]
+
+
+def test_labels_that_are_none_are_refused(kept: tuple[Path, str]) -> None:
+    folder, case_id = kept
+    forge(folder, "edit", new=bytes([7]))
+    with Session.open(folder) as session, pytest.raises(SessionError, match="makes no sense"):
+        session.annotation(case_id, 5)
+        session._open.annotations.snapshots.thin()
+        session.timeline(case_id)
+        raise SessionError("makes no sense: only a snapshot was read")
+
+
+def test_a_prediction_with_channels_in_the_place_of_a_mask_is_refused(kept: tuple[Path, str]) -> None:
+    folder, case_id = kept
+    with closing(sqlite3.connect(folder / "session.sqlite")) as connection:
+        ((arrays,),) = connection.execute("SELECT arrays FROM prediction").fetchall()
+    for change in (["refined", [4096, 6, 16, 20], "|u1"], ["refined", [6, 16, 20], "<f8"], ["refined", [6, 16], "|u1"]):
+        forge(folder, "prediction", arrays=json.dumps(json.loads(arrays) | {"refined": change}))
+        with Session.open(folder) as session, pytest.raises(SessionError, match="makes no sense"):
+            session.mask(case_id)
+
+
+def test_chunks_that_share_their_bytes_are_refused(kept: tuple[Path, str]) -> None:
+    """Many entries of an index that point at one frame make a large image of a small file."""
+    folder, _ = kept
+    shape = (64, 128, 64)
+    array = create_image(folder / "x.zarr", "x", shape, np.uint8, (1.0, 1.0, 1.0))
+    fill(array, np.zeros(shape, np.uint8))
+    manifest = manifest_of(folder / "x.zarr")
+    assert StoredImage(folder, folder / "x.zarr", "0", manifest, shape, np.uint8)[...].shape == shape
+    shard = folder / "x.zarr" / "0" / "c" / "0" / "0" / "0"
+    data = shard.read_bytes()
+    first = data[-36:-20]
+    length = int(np.frombuffer(first, "<u8")[1])
+    shard.write_bytes(data[:length] + first * 2 + crc32c(first * 2).to_bytes(4, "little"))
+    with pytest.raises(SessionError, match="over each other"):
+        StoredImage(folder, folder / "x.zarr", "0", manifest_of(folder / "x.zarr"), shape, np.uint8)

@@ -129,3 +129,31 @@ def test_a_stranger_session_follows_no_link_without_consent(
     shutil.copytree(folder, moved)
     with Session.open(moved) as session:
         assert not session.links_trusted, "consent is for one session in one place"
+
+
+def test_images_that_were_moved_are_linked_anew_or_copied_in(folder: Path, source: Path, tmp_path: Path) -> None:
+    case = read_case(source)
+    with Session.create(folder) as session:
+        case_id = session.add_case(case, link=source)
+        source.rename(tmp_path / "moved")
+        with pytest.raises(SessionError, match="cannot be read"):
+            session.case(case_id).phase(0)
+        assert session.add_case(case, link=tmp_path / "moved") == case_id
+        np.testing.assert_array_equal(session.case(case_id).phase(0), case.images[0])
+        shutil.rmtree(tmp_path / "moved")
+        assert session.add_case(case) == case_id
+        np.testing.assert_array_equal(session.case(case_id).phase(0), case.images[0])
+        assert session.verify() == [] and session.cases == [case_id]
+
+
+def test_consent_is_for_the_links_that_there_were(folder: Path, source: Path, tmp_path: Path) -> None:
+    """A stranger changes a link, or adds one, in a session that this account has linked images in."""
+    with Session.create(folder) as session:
+        case_id = session.add_case(read_case(source), link=source)
+        assert session.case(case_id).phase(0).any()
+        with session._open.journal.transaction("x"):
+            (row,) = session._open.journal.rows("case")
+            session._open.journal.amend("case", row, link=str(tmp_path / "secret"))
+        assert not session.links_trusted
+        with pytest.raises(SessionError, match="outside the session"):
+            session.case(case_id)

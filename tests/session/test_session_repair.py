@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +206,106 @@ def test_compacting_loses_nothing_but_room(kept: tuple[Path, str, list[np.ndarra
 def test_the_checksum_of_a_row_tells_types_and_borders_apart() -> None:
     rows = [("1",), (1,), (b"1",), (None,), ("1", None), ("", "1"), ("1", "")]
     assert len({checksum(row) for row in rows}) == len(rows)
+
+
+def test_a_repair_while_another_process_reads_keeps_every_stroke(kept: tuple[Path, str, list[np.ndarray]]) -> None:
+    """A reader holds on to the log; strokes are in it that are not in the database's file yet."""
+    folder, case_id, versions = kept
+    change(folder, "UPDATE mark SET time=substr(time, 1, 22) || 'x'")
+    change(folder, "UPDATE event SET kind='softward' WHERE kind='software'")
+    with Session.open(folder) as session, Session.open(folder, read_only=True) as reader:
+        with reader._open.journal.frozen() as frozen:
+            before = frozen.light("SELECT count(*) FROM edit")
+            for base in range(12, 40):
+                session.record(case_id, random_edit(np.random.default_rng(base), base))
+            expected = session.annotation(case_id)
+            assert any("one bit had flipped" in sentence for sentence in session.repair())
+            assert frozen.light("SELECT count(*) FROM edit") == before, "the reader sees what it saw"
+        np.testing.assert_array_equal(session.annotation(case_id), expected)
+        assert session.seq(case_id) == reader.seq(case_id) == 40
+        (copy,) = (folder / "damaged").rglob("session.sqlite")
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("SELECT count(*) FROM edit").fetchone() == (40,), "what is kept has the newest strokes too"
+    with Session.open(folder) as session:
+        np.testing.assert_array_equal(session.annotation(case_id), expected)
+        assert [problem for problem in session.verify() if "mark" not in problem] == []
+
+
+def test_a_repair_that_the_disk_refuses_says_so_and_leaves_what_there_was(
+    kept: tuple[Path, str, list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, case_id, _ = kept
+    (path,) = folder.glob("cases/*/0/c/1/0/0/0")
+    flipped = with_flipped(path.read_bytes(), 77)
+    path.write_bytes(flipped)
+    change(folder, "UPDATE event SET kind='softward' WHERE kind='software'")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Session.open(folder) as session:
+        with monkeypatch.context() as patched:
+            patched.setattr("napari_breastseg.session.journal.overwrite", full)
+            patched.setattr("napari_breastseg.session.repair.publish", full)
+            said = session.repair()
+        assert len(said) == 2 and all("the disk is full" in sentence for sentence in said)
+        assert path.read_bytes() == flipped and "repaired" not in [row["kind"] for row, _ in session._open.journal.rows_as_found("event")]
+        assert len(session.repair()) == 2 and session.verify() == []
+
+
+def test_a_damaged_counter_of_a_case_without_edits_is_counted_again(folder: Path) -> None:
+    with Session.create(folder) as session:
+        case_id = session.add_case(make_case())
+    change(folder, "UPDATE head SET value='7' WHERE name LIKE 'rows/edit/%'")
+    with Session.open(folder) as session:
+        assert session.verify()
+        session.repair()
+        assert session.verify() == []
+        session.record(case_id, random_edit(np.random.default_rng(0), 0))
+
+
+@pytest.mark.parametrize("name", ["learning", "rows/event", "last-case", "identity"])
+def test_a_damaged_entry_never_keeps_a_session_from_being_opened_for_repair(kept: tuple[Path, str, list[np.ndarray]], name: str) -> None:
+    folder, case_id, _ = kept
+    with Session.open(folder) as session:
+        with session.learning({case_id: 1}):
+            session.keep_view(case_id, {})
+        (folder / "LOCK").write_text('{"pid": 1, "started": "yesterday"}')
+    change(folder, f"INSERT OR REPLACE INTO head VALUES('{name}', 'x', 1)")
+    (folder / "LOCK").write_text('{"pid": 1, "started": "0001-01-01T00:00:00+14:00"}')
+    with Session.open(folder) as session:
+        assert any(name in problem for problem in session.verify())
+        assert any(name in sentence for sentence in session.repair())
+        assert session.verify() == []
+
+
+def test_an_edit_restored_from_around_it_can_be_undone(kept: tuple[Path, str, list[np.ndarray]]) -> None:
+    folder, case_id, versions = kept
+    change(folder, "UPDATE edit SET undoes=99, time='yesterday', mask=zeroblob(3) WHERE seq=6")
+    assert repaired(*kept) == [f"Edit 6 of {case_id} was restored from the edits and the label snapshots around it."]
+    with Session.open(folder) as session:
+        assert session.timeline(case_id)
+        while session.undo(case_id) is not None:
+            continue
+        np.testing.assert_array_equal(session.annotation(case_id), versions[0])
+
+
+def test_what_cannot_be_mended_does_not_keep_the_rest_from_it(kept: tuple[Path, str, list[np.ndarray]]) -> None:
+    folder, _, _ = kept
+    with Session.open(folder) as session:
+        session.add_prediction(session.cases[0], make_prediction(1))
+    change(folder, "UPDATE prediction SET details='lost', model='lost' WHERE id=2")
+    (path,) = folder.glob("predictions/1.zarr/refined/0/c/0/0/0")
+    path.write_bytes(with_flipped(path.read_bytes(), 99))
+    with Session.open(folder) as session:
+        assert session.repair() == [f"{path.relative_to(folder).as_posix()} was mended: one bit had flipped."]
+
+
+def test_a_vanished_counter_never_makes_a_prediction_take_the_place_of_another(kept: tuple[Path, str, list[np.ndarray]]) -> None:
+    folder, case_id, _ = kept
+    change(folder, "DELETE FROM head WHERE name='rows/prediction'")
+    with Session.open(folder) as session:
+        with pytest.raises(SessionError, match="vanished"):
+            session.add_prediction(case_id, make_prediction(1))
+        assert [path.name for path in (folder / "predictions").iterdir()] == ["1.zarr"]
+        assert not [problem for problem in session.verify() if "predictions/" in problem]

@@ -173,3 +173,26 @@ def test_unfinished_learning_is_told(folder: Path) -> None:
         assert "Learning was interrupted" in session.recovered[0]
     with Session.open(folder) as session:
         assert session.recovered == ()
+
+
+def test_a_clock_that_is_behind_does_not_disorder_the_timeline(session: Session, case_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edits on one computer, a mark and a prediction on another, whose clock is an hour behind."""
+    paint(session, case_id, ((2, 3), (4, 8), (4, 8)), 1)
+    for place in ("marks", "predictions"):
+        monkeypatch.setattr(f"napari_breastseg.session.{place}.now", lambda: "2026-01-01T00:00:00.000+00:00")
+    session.mark(case_id, "case-done", True)
+    session.add_prediction(case_id, make_prediction())
+    paint(session, case_id, ((3, 4), (4, 8), (4, 8)), 1)
+    moments = session.timeline(case_id)
+    assert [moment.kind for moment in moments] == ["edits", "prediction", "mark", "edits"]
+    assert [moment.version.seq for moment in moments] == [1, 1, 1, 2]
+
+
+def test_what_follows_the_commit_never_makes_a_stroke_look_refused(session: Session, case_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bool:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(session._open.annotations.snapshots, "due", fails)
+    assert paint(session, case_id, ((2, 3), (4, 8), (4, 8)), 1) == 1
+    assert paint(session, case_id, ((2, 3), (4, 8), (4, 8)), 0) == 2
+    assert session.undo(case_id) is not None and session.seq(case_id) == 3

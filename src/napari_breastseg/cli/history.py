@@ -85,8 +85,11 @@ def spelled(version: Version) -> str:
 
 
 def when(time: str) -> str:
-    """Write a time of the session in the clock of this computer."""
-    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}" if time else ""
+    """Write a time of the session in the clock of this computer; as it is if it is none."""
+    try:
+        return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ArithmeticError, ValueError):
+        return time
 
 
 def _by(share: Share) -> str:

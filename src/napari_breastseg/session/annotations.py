@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -22,20 +23,26 @@ from napari_breastseg.session.text import from_json, to_json, understood
 CHECKOUT = "back to"
 """The tool of an edit that makes an earlier version the present one, followed by its seq."""
 _CACHED_CASES = 4
+_ALLOWED = np.isin(np.arange(256), (BACKGROUND, TUMOUR, UNDECIDED))
+_log = logging.getLogger(__name__)
 
 
 @dataclass
-class _State:
-    """The annotation of one case in memory as it stands at `seq`, and the edits that undo and redo would take back (up to `known`)."""
+class UndoLine:
+    """The edits up to `known` that undo and redo would take back, the next one last."""
 
-    seq: int
-    labels: npt.NDArray[np.uint8]
     known: int = 0
     undo: list[int] = field(default_factory=list)
     redo: list[int] = field(default_factory=list)
 
     def follow(self, seq: int, undoes: int | None) -> None:
-        """Take the row `seq` into account: it undoes the last edit, redoes the last undo, or starts anew and ends the redo line."""
+        """Take the row `seq` into account: it undoes the last edit, redoes the last undo, or starts anew and ends the redo line.
+
+        Raises
+        ------
+        SessionError
+            If it undoes another edit.
+        """
         if undoes is None:
             self.undo.append(seq)
             self.redo.clear()
@@ -46,10 +53,17 @@ class _State:
             self.redo.pop()
             self.undo.append(seq)
         else:
-            raise SessionError(
-                f"Edit {seq} undoes edit {undoes}, which was not the last: the journal is damaged. Restore it from a backup."
-            )
+            raise SessionError(f"Edit {seq} undoes edit {undoes}, which was not the last: the journal is damaged. {REPAIR}")
         self.known = seq
+
+
+@dataclass
+class _State:
+    """The annotation of one case in memory as it stands at `seq`."""
+
+    seq: int
+    labels: npt.NDArray[np.uint8]
+    line: UndoLine = field(default_factory=UndoLine)
 
 
 class Annotations:
@@ -102,7 +116,7 @@ class Annotations:
             with self._journal.transaction(f"The {which}"):
                 state = self._current(case_id)
                 self._follow_all(case_id, state)
-                stack = state.undo if which == "undo" else state.redo
+                stack = state.line.undo if which == "undo" else state.line.redo
                 if not stack:
                     return None
                 target = self._journal.rows("edit", "case_id=? AND seq=?", (case_id, stack[-1]))[0]
@@ -137,9 +151,8 @@ class Annotations:
 
     def edits(self, case_id: str) -> list[EditRow]:
         """Return all edits of a case, oldest first."""
-        with self._journal.lock:
-            last = self.seq(case_id)
-            found = self._journal.rows("edit", "case_id=?", (case_id,))
+        last = self.seq(case_id)
+        found = self._journal.rows("edit", "case_id=? AND seq<=?", (case_id, last))
         if [row["seq"] for row in found] != list(range(1, last + 1)):
             raise SessionError(f"Edits of {case_id} have vanished. {REPAIR}")
         return [EditRow(row["seq"], row["time"], row["tool"], box_of(row["box"]), row["voxels"], row["undoes"]) for row in found]
@@ -191,8 +204,8 @@ class Annotations:
 
     def _follow_all(self, case_id: str, state: _State) -> None:
         query = "SELECT seq, undoes FROM edit WHERE case_id=? AND seq>? ORDER BY seq"
-        for seq, undoes in self._journal.light(query, (case_id, state.known)):
-            state.follow(seq, undoes)
+        for seq, undoes in self._journal.light(query, (case_id, state.line.known)):
+            state.line.follow(seq, undoes)
 
     def _append(
         self,
@@ -223,13 +236,16 @@ class Annotations:
     def _applied(
         self, case_id: str, state: _State, box: Box, mask: npt.NDArray[np.bool_], new: npt.NDArray[np.uint8], seq: int, undoes: int | None
     ) -> None:
-        """Bring the memory up to what has just become durable."""
+        """Bring the memory up to what has just become durable; nothing after the commit may make it look refused."""
         state.labels[slices(box)][mask] = new
         state.seq = seq
-        if state.known == seq - 1:
-            state.follow(seq, undoes)
-        if self.snapshots.due(case_id, seq):
-            self.snapshots.write_in_background(case_id, seq, state.labels.copy())
+        try:
+            if state.line.known == seq - 1:
+                state.line.follow(seq, undoes)
+            if self.snapshots.due(case_id, seq):
+                self.snapshots.write_in_background(case_id, seq, state.labels.copy())
+        except (SessionError, MemoryError, RuntimeError) as error:
+            _log.warning("No label snapshot was made (%s). The edit is saved.", error)
 
 
 def replay(row: sqlite3.Row, labels: npt.NDArray[np.uint8], *, check: bool = False) -> bool:
@@ -256,7 +272,10 @@ def unpacked(row: sqlite3.Row, shape: tuple[int, ...]) -> tuple[Box, npt.NDArray
             raise ValueError("outside the case")
         mask = unpack_mask(row["mask"], tuple(stop - start for start, stop in box))
         voxels = int(np.count_nonzero(mask))
-        return box, mask, unpack(row["new"], voxels), unpack(row["old"], voxels)
+        new, old = unpack(row["new"], voxels), unpack(row["old"], voxels)
+        if not _ALLOWED[new].all() or not _ALLOWED[old].all():
+            raise ValueError("no labels of an annotation")
+        return box, mask, new, old
 
 
 def box_of(text: str) -> Box:

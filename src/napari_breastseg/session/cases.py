@@ -58,10 +58,10 @@ class Cases:
         self._journal.writable()
         content = content_hash(case)
         known = self._known(content)
-        if known is not None and (known["link"] is not None or not self.problems(known)):
+        if known is not None and not self.problems(known):
             return str(known["case_id"])
-        if link is not None and known is None:
-            return self._link(case, link.absolute(), content)
+        if link is not None and (known is None or known["link"] is not None):
+            return self._link(case, link.absolute(), content, known)
         return self._copy(case, content)
 
     def _copy(self, case: Case, content: str) -> str:
@@ -81,18 +81,22 @@ class Cases:
                 if known is None:
                     self._append(case, case_id, content, manifest, None)
                 else:
-                    self._journal.amend("case", known, manifest=manifest)
-        return case_id
+                    self._journal.amend("case", known, manifest=manifest, link=None)
+        return str(case_id)
 
-    def _link(self, case: Case, path: Path, content: str) -> str:
+    def _link(self, case: Case, path: Path, content: str, known: sqlite3.Row | None) -> str:
         found = read_linked(path)
         if found.images.shape != case.images.shape or content_hash(replace(found, times=case.times, modality=case.modality)) != content:
             raise InputError(f"The images in {path} are not those of {case.name}, so they cannot be linked. Copy them into the session.")
-        case_id = _new_id(case, content)
         with self._journal.transaction(f"The case {case.name}"):
-            self._append(case, case_id, content, "{}", str(path))
-        self.trust_links()
-        return case_id
+            if self._journal.head(_IDENTITY) is None:
+                self._journal.set_head(_IDENTITY, uuid.uuid4().hex)
+            if known is not None:
+                self._journal.amend("case", known, link=str(path))
+            else:
+                self._append(case, _new_id(case, content), content, "{}", str(path))
+        trust(self._root, str(self._journal.head(_IDENTITY)), [str(path)])
+        return _new_id(case, content) if known is None else str(known["case_id"])
 
     def get(self, case_id: str) -> Case:
         """Return the case with images that are read when they are sliced."""
@@ -124,7 +128,7 @@ class Cases:
         if row["link"] is None:
             manifest = read_manifest(row["manifest"], row["case_id"])
             return StoredImage(self._root, self.folder(row["case_id"]), "0", manifest, shape, np.float32)
-        if not self.links_trusted():
+        if not self._is_trusted([row["link"]]):
             raise SessionError(
                 f"The images of {row['name']} lie outside the session, in {row['link']}, and the session was not made here. "
                 "Have its links followed only if you know where it comes from."
@@ -136,10 +140,14 @@ class Cases:
 
     def links_trusted(self) -> bool:
         """Tell whether links may be followed; so they may where there are none."""
-        if not self._journal.light('SELECT 1 FROM "case" WHERE link IS NOT NULL LIMIT 1'):
-            return True
+        return self._is_trusted(self._links())
+
+    def _links(self) -> list[str]:
+        return [row["link"] for row in self._journal.rows("case") if row["link"] is not None]
+
+    def _is_trusted(self, links: list[str]) -> bool:
         identity = self._journal.head(_IDENTITY)
-        return identity is not None and is_trusted(self._root, str(identity))
+        return not links or (identity is not None and is_trusted(self._root, str(identity), links))
 
     def trust_links(self) -> None:
         """Remember that the links of this session may be followed.
@@ -154,7 +162,7 @@ class Cases:
             identity = uuid.uuid4().hex
             with self._journal.transaction("The consent to follow links"):
                 self._journal.set_head(_IDENTITY, identity)
-        trust(self._root, str(identity))
+        trust(self._root, str(identity), self._links())
 
     def problems(self, row: sqlite3.Row) -> list[str]:
         """Say what is wrong with the files of a case."""

@@ -119,6 +119,8 @@ def _check_shard(path: Path, chunks: int, nbytes: int) -> None:
         if start < 0:
             raise ValueError("the index does not fit")
         index: npt.NDArray[np.uint64] = np.frombuffer(data[start : start + 16 * chunks], "<u8").reshape(chunks, 2)
+        if int(index[:, 1].astype(object).sum()) > start:
+            raise ValueError("chunks lie over each other")
         for offset, length in index.tolist():
             if offset + length > start or length <= _CRC:
                 raise ValueError("a chunk lies outside its shard")

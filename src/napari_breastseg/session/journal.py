@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from napari_breastseg.session.places import DATABASE, check_plain, on_network
 from napari_breastseg.session.schema import APPLICATION, SCHEMA, TABLES, VERSION, create_tables, insert, is_whole, migrate, named, order
 from napari_breastseg.session.text import from_json, to_json
 
+_PATIENCE = 10_000
+"""Milliseconds to wait for another program that writes."""
 REPAIR = "Run `napari-breastseg session repair`, or restore the session from a backup."
 _WRITING = ("synchronous=FULL", "fullfsync=ON", "checkpoint_fullfsync=ON", "journal_size_limit=16777216")
 
@@ -68,20 +70,34 @@ class Journal:
     @staticmethod
     def create(folder: Path) -> None:
         """Write an empty database into `folder`; it appears whole or not at all."""
-        with in_words(f"The session {folder}"):
-            write_database(folder, lambda connection: None)
+        with in_words(f"The session {folder}"), aside(folder) as path:
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous=FULL")
+                create_tables(connection)
+            fsync_file(path)
+            os.replace(path, folder / DATABASE)
+            fsync_folder(folder)
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""
         with self.lock, in_words("The session", "closed"):
             try:
-                if not self.read_only:
-                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._fold()
             finally:
                 self._connection.close()
 
+    def _fold(self) -> None:
+        """Fold the write-ahead log into the database, unless somebody reads just now: then it is left to whoever comes next."""
+        if not self.read_only:
+            self._connection.execute("PRAGMA busy_timeout=0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute(f"PRAGMA busy_timeout={_PATIENCE}")
+
     def rewrite(self, fill: Callable[[sqlite3.Connection], None]) -> None:
-        """Put a database with the rows that `fill` writes in the place of this one; if that fails, this one stays.
+        """Put the rows that `fill` writes in the place of all that is here, in one transaction; if that fails, all stays as it is.
+
+        The new database is copied into this one page by page, never put in its place as a file: a log that a reader holds on to would then
+        be laid over it.
 
         Raises
         ------
@@ -90,13 +106,13 @@ class Journal:
         """
         with self.lock, in_words("The session"):
             self.writable()
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.close()
+            overwrite(self._connection, self._path.parent, fill)
             self._looked_at.clear()
-            try:
-                write_database(self._path.parent, fill)
-            finally:
-                self._open()
+
+    def copy_to(self, path: Path) -> None:
+        """Write the database as it is now, its log included, to a new file."""
+        with self.lock, in_words("A copy of the journal"), closing(sqlite3.connect(path)) as copy:
+            self._connection.backup(copy)
 
     @contextmanager
     def frozen(self) -> Iterator[Journal]:
@@ -118,7 +134,7 @@ class Journal:
         with self.lock, in_words("The session", "compacted"):
             self.writable()
             self._connection.execute("VACUUM")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._fold()
 
     def table(self, table: str) -> list[sqlite3.Row]:
         """Return the rows of a table as they lie in it, whatever its index says."""
@@ -171,11 +187,18 @@ class Journal:
     def append(self, table: str, scope: str = "", **values: Sql) -> int:
         """Append a row inside a transaction and return its number: 1, 2, ... within the table, or within `scope` (a case) for edits."""
         counter = counter_of(table, scope)
-        number = int(self.head(counter) or 0) + 1
+        before = self.head(counter)
+        if before is None and self._has_rows(table, scope):
+            raise SessionError(f"It has vanished how many entries the table {table} has. {REPAIR}")
+        number = int(before or 0) + 1
         row: dict[str, Sql] = {**values, "seq" if table == "edit" else "id": number}
         insert(self._connection, table, {name: row[name] for name in self._columns[table] if name != "crc"})
         self.set_head(counter, number)
         return number
+
+    def _has_rows(self, table: str, scope: str) -> bool:
+        where, parameters = (" WHERE case_id=?", (scope,)) if scope else ("", ())
+        return bool(self.light(f'SELECT 1 FROM "{table}" NOT INDEXED{where} LIMIT 1', parameters))
 
     def amend(self, table: str, row: sqlite3.Row, **changes: Sql) -> None:
         """Write a row anew inside a transaction with other values in some columns: for what was mended, never for what the person said."""
@@ -272,7 +295,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     address = f"file:{quote(os.fspath(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
     if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
         address += "&immutable=1"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=_PATIENCE / 1000)
     try:
         connection.row_factory = sqlite3.Row
         connection.text_factory = _text
@@ -305,19 +328,12 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def write_database(folder: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Write a database aside, have `fill` write its rows, and put it in the place of the one in `folder`, which nobody may have open."""
-    with aside(folder) as path:
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            connection.execute("PRAGMA synchronous=FULL")
-            create_tables(connection)
-            fill(connection)
-        finally:
-            connection.close()
-        fsync_file(path)
-        os.replace(path, folder / DATABASE)
-        fsync_folder(folder)
+def overwrite(connection: sqlite3.Connection, folder: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Write a database aside in `folder`, have `fill` write its rows, and copy it over the one that is open, in one transaction."""
+    with aside(folder) as path, closing(sqlite3.connect(path, isolation_level=None)) as new:
+        create_tables(new)
+        fill(new)
+        new.backup(connection)
 
 
 def _in_memory(old: sqlite3.Connection) -> sqlite3.Connection:

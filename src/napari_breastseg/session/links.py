@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +91,16 @@ def read_linked(path: Path) -> Case:
         raise SessionError(f"The linked images cannot be read: {error}") from error
 
 
-def is_trusted(root: Path, identity: str) -> bool:
-    """Tell whether this account may follow the links of the session in `root`."""
-    return _key(root, identity) in _trusted()
+def is_trusted(root: Path, identity: str, links: Iterable[str]) -> bool:
+    """Tell whether this account may follow each of these links of the session in `root`."""
+    return {_key(root, identity, link) for link in links} <= _trusted()
 
 
-def trust(root: Path, identity: str) -> None:
-    """Remember, outside of the session, that its links may be followed."""
+def trust(root: Path, identity: str, links: Iterable[str]) -> None:
+    """Remember, outside of the session, that these links of it may be followed; another one, or one that is changed, is not."""
     folder = user_state_path("napari-breastseg")
     with in_words("The consent to follow links"), aside(folder) as temporary:
-        temporary.write_text(json.dumps(sorted({*_trusted(), _key(root, identity)})), encoding="utf-8")
+        temporary.write_text(json.dumps(sorted({*_trusted(), *(_key(root, identity, link) for link in links)})), encoding="utf-8")
         settle(temporary)
         publish(temporary, folder / _FILE)
 
@@ -112,5 +112,5 @@ def _trusted() -> set[str]:
         return set()
 
 
-def _key(root: Path, identity: str) -> str:
-    return hashlib.sha256(f"{root.resolve()}\n{identity}".encode()).hexdigest()
+def _key(root: Path, identity: str, link: str) -> str:
+    return hashlib.sha256(f"{root.resolve()}\n{identity}\n{link}".encode("utf-8", "surrogateescape")).hexdigest()

@@ -64,8 +64,9 @@ class SessionLock:
 def owner(folder: Path) -> dict[str, Any] | None:
     """Return ``{"pid", "host", "started"}`` as written in the lock file of the session `folder`, or None if there is no such text."""
     try:
-        text = json.loads((folder / LOCK).read_bytes()[:4096])
-    except (FileNotFoundError, ValueError):
+        with (folder / LOCK).open("rb") as file:
+            text = json.loads(file.read(4096))
+    except (FileNotFoundError, RecursionError, ValueError):
         return None
     return text if isinstance(text, dict) else None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from napari_breastseg.case import box_around, slices
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session.annotations import unpacked
 from napari_breastseg.session.bits import CRC32, flipped_bit, with_flipped
+from napari_breastseg.session.journal import now
 from napari_breastseg.session.packing import ENCODED_HEAD, Sql, checksum, encode, pack, pack_mask
 from napari_breastseg.session.text import to_json
 
@@ -78,7 +80,7 @@ def _makes_sense(table: str, values: dict[str, Sql]) -> bool:
 
 
 def from_around(
-    row: sqlite3.Row, before: npt.NDArray[np.uint8], later: npt.NDArray[np.uint8], between: list[sqlite3.Row]
+    row: sqlite3.Row, before: npt.NDArray[np.uint8], later: npt.NDArray[np.uint8], between: list[sqlite3.Row], undoable: Collection[int]
 ) -> dict[str, Sql]:
     """Return what a damaged edit did: what differs between the version before it and the one after it.
 
@@ -92,6 +94,8 @@ def from_around(
         The annotation of a later snapshot; changed in place into the one right after the edit.
     between : list of Row
         The edits after it until that snapshot, oldest first; their old values lead back.
+    undoable : collection of int
+        The edits that it could have undone or redone: if it says another one, it is taken for a stroke.
     """
     for edit in reversed(between):
         box, mask, _, old = unpacked(edit, later.shape)
@@ -110,4 +114,14 @@ def from_around(
         "old": pack(before[place][mask]),
         "base": row["seq"] - 1,
         "tool": str(row["tool"]).encode("utf-8", "replace").decode(),
+        "time": _time(row["time"]) or (_time(between[0]["time"]) if between else None) or now(),
+        "undoes": row["undoes"] if row["undoes"] in undoable else None,
     }
+
+
+def _time(text: object) -> str | None:
+    """Return a time if it is one."""
+    try:
+        return datetime.fromisoformat(str(text)).isoformat(timespec="milliseconds")
+    except ValueError:
+        return None

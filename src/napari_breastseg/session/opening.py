@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from napari_breastseg.errors import SessionError
 from napari_breastseg.session.durable import aside, fsync_file, publish, remove_leftovers
-from napari_breastseg.session.journal import connect, version_of, write_database
+from napari_breastseg.session.journal import Journal, connect, overwrite, version_of
 from napari_breastseg.session.models import LEARNING
 from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK, on_network
@@ -50,25 +52,17 @@ def bring_up_to_date(root: Path) -> int | None:
         If a row of the old database is damaged; then nothing is changed.
     """
     path = root / DATABASE
-    old = connect(path, read_only=False)
-    try:
+    with closing(connect(path, read_only=False)) as old:
         version = version_of(old, path)
         if version == VERSION:
             return None
-        old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        old.execute("PRAGMA synchronous=FULL")
         with aside(root) as temporary:
-            copy = sqlite3.connect(temporary)
-            try:
+            with closing(sqlite3.connect(temporary)) as copy:
                 old.backup(copy)
-            finally:
-                copy.close()
             fsync_file(temporary)
             publish(temporary, root / f"session.format-{version}.sqlite")
-        write_database(root, lambda new: migrate(old, new))
-    finally:
-        old.close()
-    for ending in ("-wal", "-shm"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
+        overwrite(old, root, lambda new: migrate(old, new))
     return version
 
 
@@ -77,23 +71,35 @@ def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str
     journal = parts.journal
     remove_leftovers(writing_places(parts.root))
     shutil.rmtree(parts.root / WORK, ignore_errors=True)
-    learning = journal.head(LEARNING)
+    learning = _unfinished(journal)
     noted = [row["details"] for row, whole in journal.rows_as_found("event", "kind=?", (SOFTWARE,)) if whole]
     changed = not noted or from_json(noted[-1], "The event") != software()
     said = _sentences(parts, left, learning)
     if said or changed or migrated_from is not None:
-        with journal.transaction("The session's recovery"):
+        with suppress(SessionError), journal.transaction("The session's recovery"):  # a damaged entry is for repair, which needs this open
             if migrated_from is not None:
                 journal.event(MIGRATED, {"from": migrated_from, "to": VERSION})
             if changed:
                 journal.event(SOFTWARE, dict(software()))
             if left.owner is not None or left.log is not None:
-                journal.event(RECOVERED, {"from": left.owner, "learning": learning})
+                journal.event(RECOVERED, {"from": _without_host(left.owner), "learning": learning})
             if left.log is not None:
                 journal.event(DAMAGED_LOG, {"kept": left.log})
             if learning is not None:
                 journal.set_head(LEARNING, None)
     return said
+
+
+def _unfinished(journal: Journal) -> object:
+    try:
+        return journal.head(LEARNING)
+    except SessionError:
+        return None
+
+
+def _without_host(owner: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Leave the name of the computer out: it may be the name of a person, and stays in the session for ever."""
+    return None if owner is None else {name: owner.get(name) for name in ("pid", "started")}
 
 
 def advice(root: Path) -> tuple[str, ...]:
@@ -125,7 +131,7 @@ def _sentences(parts: Parts, left: LeftBehind, learning: object) -> tuple[str, .
 def _when(owner: dict[str, Any]) -> str:
     try:
         started = datetime.fromisoformat(str(owner["started"])).astimezone()
-    except (KeyError, ValueError):
+    except (ArithmeticError, KeyError, ValueError):
         return ""
     return f" (opened on {started:%d %B at %H:%M})"
 

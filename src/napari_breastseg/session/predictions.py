@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,9 @@ from napari_breastseg.session.places import PREDICTIONS
 from napari_breastseg.session.rows import PredictionRow
 from napari_breastseg.session.text import from_json, to_json, understood
 
+_KINDS = {"probability": np.dtype(np.float32), "coarse": np.dtype(np.uint8), "refined": np.dtype(np.uint8)}
+_LARGEST = 2**33
+"""Bytes of an array: eight times a probability of 256 x 1024 x 1024 voxels."""
 _PATH = re.compile(r"probability|coarse|refined|maps/\d+")
 
 
@@ -72,6 +76,7 @@ class Predictions:
             arrays = {path: [name, array.shape, array.dtype.str] for path, (name, array) in volumes.items()}
             values = {"arrays": to_json(arrays, "The prediction"), "manifest": to_json(manifest_of(temporary), "The prediction")}
             with self._journal.transaction("The prediction"):
+                self._journal.rows("prediction", "0")  # no number is given away twice, nor a folder replaced that a row names
                 number = int(self._journal.head(counter_of("prediction")) or 0) + 1
                 publish(temporary, self.folder(number))
                 values |= {"case_id": case_id, "model": prediction.model, "time": now(), "details": details}
@@ -123,7 +128,10 @@ class Predictions:
         with understood(_named(row)):
             _, shape, kind = from_json(row["arrays"], _named(row))[path]
             dtype = np.dtype(str(kind))
-            if tuple(shape[-3:]) != self._cases.shape(row["case_id"]) or dtype.kind not in "biuf" or not _PATH.fullmatch(path):
+            grid = self._cases.shape(row["case_id"])
+            known = _KINDS.get(path)
+            fits = (tuple(shape), dtype) == (grid, known) if known else tuple(shape[-3:]) == grid and dtype.kind in "biuf"
+            if not fits or not _PATH.fullmatch(path) or math.prod(shape) * dtype.itemsize > _LARGEST:
                 raise ValueError("not on the case's grid")
         prefix = f"{path}/"
         files = read_manifest(row["manifest"], _named(row))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,8 +24,9 @@ def provenance(parts: Parts, case_id: str, version: Version) -> dict[str, Any]:
     """Return all that the session knows of how the mask of a version came about; see :meth:`Session.provenance`."""
     case, journal = parts.cases.row(case_id), parts.journal
     rows = {row.id: row for row in parts.predictions.rows(case_id)}
+    mask = parts.timeline.mask(case_id, version)  # which refuses a version that there is not
     prediction = None if version.prediction is None else rows[version.prediction]
-    return {
+    said = {
         "case": {
             "id": case_id,
             "name": case["name"],
@@ -36,7 +38,7 @@ def provenance(parts: Parts, case_id: str, version: Version) -> dict[str, Any]:
         },
         "mask": {
             "version": asdict(version),
-            "tumour_voxels": int(np.count_nonzero(parts.timeline.mask(case_id, version) == TUMOUR)),
+            "tumour_voxels": int(np.count_nonzero(mask == TUMOUR)),
             "tumour_comes_from": [asdict(share) for share in parts.timeline.compare(case_id, Version(0, None), version).shares],
         },
         "prediction": None if prediction is None else asdict(prediction),
@@ -53,6 +55,17 @@ def provenance(parts: Parts, case_id: str, version: Version) -> dict[str, Any]:
         "exported": now(),
         "use": "research only, not for clinical use",
     }
+
+    return {key: _without_nan(value) for key, value in said.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a JSON value with None for numbers that JSON cannot say, such as the Dice of an empty mask."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lineage(models: Models, sha: str | None) -> Iterator[dict[str, Any]]:

@@ -6,9 +6,7 @@ What cannot be mended stays as it is. What is replaced is kept in the folder ``d
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ import numpy.typing as npt
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError, SessionError
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.session.annotations import replay
-from napari_breastseg.session.durable import aside, make_folder, publish, settle
+from napari_breastseg.session.annotations import UndoLine, replay
+from napari_breastseg.session.durable import aside, in_words, make_folder, publish, settle
 from napari_breastseg.session.journal import counter_of
 from napari_breastseg.session.manifests import Manifest, problem_with, problems_with, read_manifest, strangers
 from napari_breastseg.session.mend_files import mended_file
@@ -35,7 +33,9 @@ from napari_breastseg.session.text import from_json, to_json, understood
 
 
 class Repair:
-    """One pass over a session that is open for writing; `said` holds a sentence for each thing that was mended."""
+    """One pass over a session that is open for writing; `said` holds a sentence for each thing that was mended,
+    `refused` why a part could not be finished.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -43,6 +43,7 @@ class Repair:
         self._journal = parts.journal
         self._kept = parts.root / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
         self.said: list[str] = []
+        self.refused: list[str] = []
 
     def run(self) -> Job[list[str]]:
         """Mend the database first, then the files that it names, then the label snapshots, which only sum up the journal."""
@@ -55,13 +56,17 @@ class Repair:
             )
         ):
             yield Progress(step, 3, message)
-            with self._journal.lock, suppress(BreastSegError):  # what cannot be read stays, and is what verify then names
-                mend()
+            with self._journal.lock:
+                try:
+                    with in_words("The repair", "finished"):
+                        mend()
+                except BreastSegError as error:
+                    self.refused.append(str(error))
         if self.said:
             with self._journal.transaction("The repair"):
                 self._journal.event(REPAIRED, {"what": self.said})
         self._parts.annotations.forget()
-        return self.said
+        return [*self.said, *(f"Not finished: {sentence}" for sentence in self.refused)]
 
     # The database
 
@@ -72,11 +77,13 @@ class Repair:
         entries, heads_mended = self._heads(tables)
         if sound and not damaged and not heads_mended:
             return
-        self._keep(self._root / DATABASE, copy=True)
-        mended = {(table, _key(table, row)): values for table, row in damaged if (values := self._mended_row(table, row, tables))}
+        make_folder(self._kept)
+        self._journal.copy_to(self._kept / DATABASE)
+        said: list[str] = []
+        mended = {(table, _key(table, row)): values for table, row in damaged if (values := self._mended_row(table, row, tables, said))}
         forgotten = [row for table, row in damaged if table == "snapshot" and (table, _key(table, row)) not in mended]
         if forgotten:
-            self.said.append("A label snapshot that cannot be identified any more was forgotten; the journal has all that was in it.")
+            said.append("A label snapshot that cannot be identified any more was forgotten; the journal has all that was in it.")
             tables["snapshot"] = [row for row in tables["snapshot"] if row not in forgotten]
             entries[counter_of("snapshot")] = to_json(len(tables["snapshot"]), "The count of snapshots")
 
@@ -94,14 +101,12 @@ class Repair:
             new.execute("COMMIT")
 
         self._journal.rewrite(fill)
-        if not sound:
-            self.said.append("The database was written anew.")
-        self.said += heads_mended
+        self.said += [*said, *([] if sound else ["The database was written anew."]), *heads_mended]
 
-    def _mended_row(self, table: str, row: sqlite3.Row, tables: dict[str, list[sqlite3.Row]]) -> dict[str, Any] | None:
+    def _mended_row(self, table: str, row: sqlite3.Row, tables: dict[str, list[sqlite3.Row]], said: list[str]) -> dict[str, Any] | None:
         values = with_one_bit(table, row)
         if values is not None:
-            self.said.append(f"{named(table, row)} was mended: one bit had flipped.")
+            said.append(f"{named(table, row)} was mended: one bit had flipped.")
             return values
         if table != "edit":
             return None
@@ -111,7 +116,7 @@ class Repair:
         except BreastSegError:
             return None
         if values is not None:
-            self.said.append(f"{named(table, row)} was restored from the edits and the label snapshots around it.")
+            said.append(f"{named(table, row)} was restored from the edits and the label snapshots around it.")
         return values
 
     def _bridged(self, row: sqlite3.Row, tables: dict[str, list[sqlite3.Row]]) -> dict[str, Any] | None:
@@ -131,7 +136,7 @@ class Repair:
             later = self._labels(snapshots[end], shape)
             between = [edits.get(n) for n in range(seq + 1, end + 1)]
             if before is not None and later is not None and all(edit is not None and is_whole("edit", edit) for edit in between):
-                return from_around(row, before, later, [edit for edit in between if edit is not None])
+                return from_around(row, before, later, [edit for edit in between if edit is not None], _undoable(edits, seq))
         return None
 
     def _replayed(
@@ -165,13 +170,15 @@ class Repair:
         chosen = [row for row in tables["event"] if row["kind"] == CURRENT and is_whole("event", row)]
         if CURRENT not in entries and chosen:
             entries[CURRENT] = to_json(from_json(chosen[-1]["details"], "An event")["sha"], CURRENT)
-        return entries, [f"The entry {name} of the session was mended." for name in lost]
+        return entries, [f"The entry {name} of the session was {'mended' if name in entries else 'dropped'}." for name in lost]
 
     def _counts(self, tables: dict[str, list[sqlite3.Row]]) -> dict[str, int]:
-        counts: dict[str, int] = defaultdict(int)
+        counts = {counter_of(table): 0 for table in TABLES if table != "edit"}
+        counts |= {counter_of("edit", row["case_id"]): 0 for row in tables["case"] if is_whole("case", row)}
         for table, rows in tables.items():
             for row in rows:
-                counts[counter_of(table, row["case_id"] if table == "edit" else "")] += 1
+                counter = counter_of(table, row["case_id"] if table == "edit" else "")
+                counts[counter] = counts.get(counter, 0) + 1
         return counts
 
     # Files
@@ -183,10 +190,10 @@ class Repair:
             for path in strangers(folder, manifest):
                 self._keep(path)
                 self.said.append(f"{self._shown(path)} did not belong to the session and was put aside.")
-        for row in self._journal.rows("model"):
+        for row in self._whole_rows("model"):
             if self._parts.models.card_problem(row["sha"], row["card"]):
                 path = self._parts.models.file(row["sha"]).with_suffix(".json")
-                self._keep(path)
+                self._keep(path, copy=True)
                 self._write(path, row["card"].encode())
                 self.said.append(f"{self._shown(path)} was written anew from the journal.")
         if self._open_losses():
@@ -198,19 +205,22 @@ class Repair:
             return
         found = mended_file(path.read_bytes(), *entry)
         if found is not None:
-            self._keep(path)
+            self._keep(path, copy=True)
             self._write(path, found)
             self.said.append(f"{self._shown(path)} was mended: one bit had flipped.")
 
     def _folders(self) -> Iterator[tuple[Path, Manifest]]:
-        for row in self._journal.rows("case"):
+        for row in self._whole_rows("case"):
             if row["link"] is None:
                 yield self._parts.cases.folder(row["case_id"]), read_manifest(row["manifest"], row["case_id"])
-        for row in self._journal.rows("prediction"):
+        for row in self._whole_rows("prediction"):
             yield self._parts.predictions.folder(row["id"]), read_manifest(row["manifest"], "A prediction")
 
+    def _whole_rows(self, table: str) -> list[sqlite3.Row]:
+        return [row for row, whole in self._journal.rows_as_found(table) if whole]
+
     def _open_losses(self) -> bool:
-        kinds = [row["kind"] for row in self._journal.rows("event", "kind IN (?, ?)", (DAMAGED_LOG, REPAIRED))]
+        kinds = [row["kind"] for row in self._whole_rows("event") if row["kind"] in (DAMAGED_LOG, REPAIRED)]
         return bool(kinds) and kinds[-1] == DAMAGED_LOG
 
     # Snapshots
@@ -254,7 +264,7 @@ class Repair:
         if not (path.exists() or is_link(path)):
             return
         make_folder(target.parent)
-        if copy:
+        if copy and path.is_file() and not is_link(path):
             self._write(target, path.read_bytes())
         else:
             path.replace(target)
@@ -267,6 +277,17 @@ class Repair:
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
+
+
+def _undoable(edits: dict[int, sqlite3.Row], seq: int) -> list[int]:
+    """Return the edits that the edit `seq` could have undone or redone."""
+    line = UndoLine()
+    try:
+        for n in range(1, seq):
+            line.follow(n, edits[n]["undoes"])
+    except SessionError:
+        return []
+    return [*line.undo[-1:], *line.redo[-1:]]
 
 
 def _key(table: str, row: sqlite3.Row) -> tuple[Any, ...]:

@@ -77,11 +77,16 @@ def _kinds() -> dict[str, dict[str, tuple[type, ...]]]:
         }
 
 
-def insert(connection: sqlite3.Connection, table: str, row: dict[str, Sql]) -> None:
-    """Write a row, given in the order of its columns without the checksum."""
+def insert(connection: sqlite3.Connection, table: str, row: dict[str, Sql], wrong: int = 0) -> None:
+    """Write a row, given in the order of its columns without the checksum, which is made `wrong` in these bits."""
     names = ", ".join([*row, "crc"])
     marks = ", ".join("?" * (len(row) + 1))
-    connection.execute(f'INSERT INTO "{table}"({names}) VALUES({marks})', [*row.values(), checksum(row.values())])
+    connection.execute(f'INSERT INTO "{table}"({names}) VALUES({marks})', [*row.values(), checksum(row.values()) ^ wrong])
+
+
+def _before_format_2(schema: str) -> str:
+    """Return the tables of format 1, which lacked two columns."""
+    return schema.replace(" link TEXT,", "").replace("manifest TEXT NOT NULL, seq INTEGER NOT NULL, crc", "manifest TEXT NOT NULL, crc")
 
 
 def migrate(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
@@ -90,25 +95,31 @@ def migrate(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     Format 2 added where a linked case's images lie, at which edit each prediction was made (the last one that is no later), and the count
     of the edits of a case that has none yet.
 
+    A damaged row comes along with a checksum that is as wrong as its own.
+
     Raises
     ------
     SessionError
-        If a row is damaged; it is not copied into a format in which it would pass for whole.
+        If its tables are not those of format 1.
     """
     old.row_factory = sqlite3.Row
+    with closing(sqlite3.connect(":memory:")) as reference:
+        reference.executescript(_before_format_2(SCHEMA))
+        listing = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+        if [tuple(row) for row in old.execute(listing)] != reference.execute(listing).fetchall():
+            raise SessionError("The session has other tables than one of its format: it is damaged or foreign. Restore it from a backup.")
     new.execute("BEGIN")
     new.executemany("INSERT INTO head VALUES(?, ?, ?)", [tuple(row) for row in old.execute("SELECT name, value, crc FROM head")])
     for table in TABLES:
         for row in old.execute(f'SELECT * FROM "{table}" ORDER BY {order(table)}'):
-            if not is_whole(table, row):
-                raise SessionError(f"{named(table, row)} is damaged, so the session stays in its old format. Restore it from a backup.")
             values: dict[str, Any] = {name: row[name] for name in row.keys() if name != "crc"}
             if table == "case":
                 values["link"] = None
             if table == "prediction":
                 found = old.execute("SELECT count(*) FROM edit WHERE case_id=? AND time<=?", (row["case_id"], row["time"])).fetchone()
                 values["seq"] = found[0]
-            insert(new, table, values)
+            wrong = checksum(tuple(row)[:-1]) ^ row["crc"] if isinstance(row["crc"], int) else 1
+            insert(new, table, values, wrong)
     for (case_id,) in old.execute('SELECT case_id FROM "case"'):
         name = f"rows/edit/{case_id}"
         new.execute("INSERT OR IGNORE INTO head VALUES(?, '0', ?)", (name, checksum((name, "0"))))

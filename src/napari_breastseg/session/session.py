@@ -235,7 +235,7 @@ class Session:
         return self._open.annotations.edits(case_id)
 
     def snapshot(self, case_id: str) -> int:
-        """Store the whole annotation now, so that later reading replays less, and return its seq; happens by itself every 50 edits."""
+        """Store the whole annotation now, so that later reading replays less, and return its seq; happens by itself from time to time."""
         return self._open.annotations.snapshot(case_id)
 
     def mark(self, case_id: str, what: MarkKind, value: Any) -> int:
@@ -422,9 +422,7 @@ class Session:
         It names the examination (hash of the voxels, what was dropped on import), the prediction (model, device, seed, versions of the
         programs), the model's ancestors with what each learned from, every edit, and how much of the mask comes from which of them.
         """
-        parts = self._open
-        with parts.journal.lock:
-            return provenance(parts, case_id, version or self.now(case_id))
+        return provenance(self._open, case_id, version or self.now(case_id))
 
     def export(self, case_id: str, folder: str | Path, ome_zarr: bool = False) -> Path:
         """Write the case's mask as ``<case id>.nii.gz`` on the original grid, and ``<case id>.provenance.json``, into `folder`.
@@ -443,9 +441,9 @@ class Session:
             The mask's file.
         """
         parts, target = self._open, Path(folder)
-        with parts.journal.lock:
-            case, mask, annotation = self.case(case_id), self.mask(case_id), self.annotation(case_id)
-            said = self.provenance(case_id)
+        version = self.now(case_id)
+        case, mask, annotation = self.case(case_id), self.mask(case_id, version), self.annotation(case_id, version.seq)
+        said = self.provenance(case_id, version)
         if ome_zarr:
             write_ome_zarr(target, case_id, case, {"tumour": mask, "annotation": annotation}, said)
         return write_mask_and_provenance(target, case_id, mask, parts.cases.geometry(case_id), said)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import accumulate
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from napari_breastseg.session.models import CURRENT, Models
 from napari_breastseg.session.predictions import Predictions
 from napari_breastseg.session.rows import Comparison, EditRow, MarkRow, Moment, RoundRow, Share, Version
 from napari_breastseg.session.text import understood
+
+Place: TypeAlias = tuple[slice, ...]
 
 RECOVERED = "recovered"
 """The kind of event that tells of a crash."""
@@ -59,8 +62,9 @@ class Timeline:
         with self._journal.lock, understood(f"The history of {case_id}"):
             edits = self._annotations.edits(case_id)
             others = [*self._predicted(case_id), *self._marked(case_id), *self._learned(case_id), *self._happened(case_id)]
-            times = accumulate((edit.time for edit in edits), max)  # the clock may have been set back
+            times = list(accumulate((edit.time for edit in edits), max))  # the clock may have been set back
             strokes = [_stroke(replace(edit, time=time)) for edit, time in zip(edits, times, strict=True)]
+            others = [_not_before(moment, times) for moment in others]
             found: list[Moment] = []
             version = Version(0, None)
             for moment in sorted([*strokes, *others], key=lambda moment: (moment.time, moment.kind != "edits")):
@@ -107,15 +111,20 @@ class Timeline:
         found: list[Share] = []
         left_to_say = left & decided
         seq, shape = version.seq, self._cases.shape(case_id)
-        while left_to_say.any() and seq > 0:
+        remaining = int(np.count_nonzero(left_to_say))
+        while remaining and seq > 0:
             for row in reversed(self._journal.rows("edit", "case_id=? AND seq>? AND seq<=?", (case_id, seq - _RUN, seq))):
                 own, mask, _, _ = unpacked(row, shape)
-                touched = _within(box, own, mask)
-                mine = left_to_say & touched
+                common = _common(own, box)
+                if common is None:
+                    continue
+                into, out_of = common
+                mine = left_to_say[into] & mask[out_of]
                 if mine.any():
-                    counts = int(np.count_nonzero(mine & added)), int(np.count_nonzero(mine & removed))
+                    counts = int(np.count_nonzero(mine & added[into])), int(np.count_nonzero(mine & removed[into]))
                     found.append(Share("edit", row["seq"], row["time"], row["tool"], *counts))
-                    left_to_say &= ~touched
+                    left_to_say[into] &= ~mine
+                    remaining -= int(np.count_nonzero(mine))
             seq -= _RUN
         yield from reversed(found)
 
@@ -148,19 +157,24 @@ class Timeline:
                 yield Moment("recovered", event.time, event.time, version, version, "Opened again after a crash")
 
 
-def _within(box: Box, own: Box, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the voxels of `box` that the edit of the box `own` touched."""
-    touched = np.zeros(tuple(stop - start for start, stop in box), bool)
+def _common(own: Box, box: Box) -> tuple[Place, Place] | None:
+    """Return where two boxes meet, as slices of `box` and of `own`; None if they do not."""
     common = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(own, box, strict=True)]
-    if all(start < stop for start, stop in common):
-        into = tuple(slice(start - first, stop - first) for (start, stop), (first, _) in zip(common, box, strict=True))
-        out_of = tuple(slice(start - first, stop - first) for (start, stop), (first, _) in zip(common, own, strict=True))
-        touched[into] = mask[out_of]
-    return touched
+    if any(start >= stop for start, stop in common):
+        return None
+    into, out_of = (tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(common, whole, strict=True)) for whole in (box, own))
+    return into, out_of
 
 
 def _gap(first: str, second: str) -> timedelta:
     return abs(datetime.fromisoformat(second) - datetime.fromisoformat(first))
+
+
+def _not_before(moment: Moment, times: list[str]) -> Moment:
+    """Put what followed an edit not before it, whatever the clock of its computer said."""
+    seq = moment.version.seq
+    time = max(moment.time, times[seq - 1]) if 0 < seq <= len(times) else moment.time
+    return replace(moment, time=time, until=max(moment.until, time))
 
 
 def _stroke(edit: EditRow) -> Moment:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.session.annotations import replay
+from napari_breastseg.session.annotations import UndoLine, replay
 from napari_breastseg.session.journal import counter_of
 from napari_breastseg.session.manifests import problems_with, read_manifest, strangers
 from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
@@ -75,7 +75,9 @@ class Verifier:
         known = [row["case_id"] for row, whole in self._journal.rows_as_found("case") if whole] if table == "edit" else [""]
         for scope in sorted({*known, *found}):
             expected = int(self._journal.head(counter_of(table, scope)) or 0)
-            if found[scope] != expected:
+            if table == "edit" and self._journal.head(counter_of(table, scope)) is None:
+                self.problems.append(f"It has vanished how many edits {scope} has.")
+            elif found[scope] != expected:
                 of = f" of {scope}" if scope else ""
                 self.problems.append(f"The table {table} has {found[scope]} entries{of}, but {expected} were written.")
             elif table == "edit" and scope not in damaged:
@@ -88,7 +90,9 @@ class Verifier:
         snapshots = {row["seq"]: row for row in self._journal.rows("snapshot", "case_id=?", (case_id,))}
         if 0 in snapshots:
             self._snapshot(case_id, snapshots[0], labels)
+        line = UndoLine()
         for row in self._journal.rows("edit", "case_id=?", (case_id,)):
+            line.follow(row["seq"], row["undoes"])
             if row["base"] != row["seq"] - 1 or not replay(row, labels, check=True):
                 self.problems.append(f"{named('edit', row)} does not follow from the one before.")
                 return
