@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from napari_breastseg.case import Case
 from napari_breastseg.errors import ComputeError, SessionError
 from napari_breastseg.session import Session
+from napari_breastseg.widgets import _desk
 from napari_breastseg.widgets._dock import BreastSegWidget
 
 from .conftest import TRUTH, FakeLoop, paint
@@ -338,3 +341,81 @@ def test_a_session_that_is_open_elsewhere_is_read_only_and_says_who_holds_it(
     assert not second.predict.predict.isEnabled()
     assert not second.correct.paint.isEnabled()
     assert not second.desk.painter.layer.editable
+
+
+def test_strokes_that_could_not_be_saved_outlive_coming_back_to_their_case(
+    predicted: BreastSegWidget, settled: Any, qtbot: Any, notices: list[str], monkeypatch: pytest.MonkeyPatch, tiny_case: Case
+) -> None:
+    def full(*_: Any) -> int:
+        raise SessionError("The disk is full. Free some space.")
+
+    desk, layer = predicted.desk, predicted.desk.painter.layer
+    first, other = desk.case_id, desk.session.add_case(replace(tiny_case, images=tiny_case.images + 1))
+    with monkeypatch.context() as broken:
+        broken.setattr(Session, "record", full)
+        paint(predicted, (9, 3, 3))
+        qtbot.waitUntil(lambda: bool(notices), timeout=60_000)
+        desk.show_case(other)
+        settled(predicted)
+    assert (layer.name, layer.visible) == ("Tumour, not saved", False)
+    desk.show_case(first)
+    settled(predicted)
+    assert layer in desk.viewer.layers and layer is not desk.painter.layer
+    assert layer.data[9, 3, 3] == 1
+    assert layer.metadata["breastseg_geometry"] is not None
+
+
+def test_nothing_of_another_case_is_drawn_after_the_dock_was_closed(
+    predicted: BreastSegWidget, open_dock: Any, settled: Any, tiny_case: Case
+) -> None:
+    viewer = predicted.desk.viewer
+    other = predicted.desk.session.add_case(replace(tiny_case, images=tiny_case.images + 1))
+    left, path = list(viewer.layers), predicted.desk.session.path
+    predicted.shut()
+    dock = open_dock(viewer)
+    dock.desk.open_session(path, other)
+    settled(dock)
+    assert [layer for layer in left if layer in viewer.layers and (layer.visible or layer.name == "Tumour")] == []
+    assert dock.desk.painter.layer.data.sum() == 0
+
+
+def test_images_that_were_opened_by_the_dock_go_with_their_case(
+    predicted: BreastSegWidget, open_dock: Any, settled: Any, tiny_case: Case
+) -> None:
+    other = predicted.desk.session.add_case(replace(tiny_case, images=tiny_case.images[:, :6].copy()))
+    first, path = predicted.desk.case_id, predicted.desk.session.path
+    predicted.shut()
+    dock = open_dock()
+    for case_id, slices in ((first, 12), (other, 6), (first, 12)):
+        if dock.desk.session is None:
+            dock.desk.open_session(path, case_id)
+        else:
+            dock.desk.show_case(case_id)
+        settled(dock)
+        assert {layer.data.shape[-3] for layer in dock.desk.viewer.layers} == {slices}
+
+
+def test_a_duplicate_is_not_taken_for_the_tumour(predicted: BreastSegWidget, settled: Any) -> None:
+    from napari.layers._layer_actions import _duplicate_layer
+
+    desk = predicted.desk
+    viewer, layer = desk.viewer, desk.painter.layer
+    viewer.layers.selection.active = layer
+    _duplicate_layer(viewer.layers)
+    (copy,) = [one for one in viewer.layers if one.name == "Tumour copy"]
+    assert "breastseg_role" not in copy.metadata and layer.metadata["breastseg_role"] == "tumour"
+    viewer.layers.remove(layer)
+    predicted.correct.paint.click()
+    assert copy in viewer.layers and desk.view.layer("tumour") is desk.painter.layer
+
+
+def test_a_prediction_waits_until_the_mouse_is_released(predicted: BreastSegWidget, settled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = predicted.desk.painter.layer
+    with monkeypatch.context() as held:
+        held.setattr(_desk, "mouse_is_down", lambda: True)
+        predicted.predict.predict.click()
+        settled(predicted)
+        assert predicted.desk.painter.layer is layer
+    settled(predicted)
+    settled(predicted)
+    assert predicted.desk.painter.layer is not layer

@@ -45,13 +45,16 @@ class CaseView:
         self._viewer = viewer
         self._slabs = slabs
         self.case = shown.case
-        self._origin = {"breastseg_session": str(session_path), "breastseg_case_id": case_id}
+        self._origin = {layers.SESSION: str(session_path), layers.CASE_ID: case_id}
+        self._tumour: Labels | None = None
         self._fresh = {attributes["metadata"][layers.ROLE]: data for data, attributes, _ in shown.layers}
         self._later = [Layer.create(data, {**attributes, "visible": False}, kind) for data, attributes, kind in shown.layers]
         found = self._images(shown.given)
         if found:
             self._later.clear()
         else:
+            for layer in self._later:
+                layer.metadata[layers.OWN] = True
             found = [viewer.add_layer(self._later.pop(0))]
         for layer in [*found, *self._later]:
             layer.metadata.update({**self._origin, layers.CASE: self.case})
@@ -110,7 +113,7 @@ class CaseView:
 
     def show_prediction(self, prediction: Prediction) -> None:
         """Fill in the finished prediction; its layers are hidden then and cost nothing, the tumour layer shows what counts."""
-        facts = {**prediction.details, **self._origin, "breastseg_model": prediction.model}
+        facts = {**prediction.details, **self._origin, layers.MODEL: prediction.model}
         for layer, values in ((self._coarse(), prediction.coarse), (self._probability(), prediction.probability)):
             layer.visible = False
             layer.data = lazy(values, self._slabs)
@@ -123,13 +126,16 @@ class CaseView:
             old = self.layer("tumour")
         elif old not in self._viewer.layers:
             old = None
-        new = layers.tumour_layer(mask, self.case.geometry, {**self._origin, "breastseg_model": model})
+        new = self._tumour = layers.tumour_layer(mask, self.case.geometry, {**self._origin, layers.MODEL: model})
         if old is not None:
-            new.brush_size, new.n_edit_dimensions, new.opacity = old.brush_size, old.n_edit_dimensions, old.opacity
+            for name in ("brush_size", "n_edit_dimensions", "opacity", "blending", "contour"):
+                setattr(new, name, getattr(old, name))
             mode, visible = old.mode, old.visible
             self._viewer.layers.remove(old)
             new.visible = visible
         self._viewer.add_layer(new)
+        for layer in self._viewer.layers:
+            self.disown_copy(layer)
         if old is not None and editable:
             new.mode = mode
         new.editable = editable
@@ -146,18 +152,20 @@ class CaseView:
             old.data, old.editable = layer.data, layer.editable
             old.metadata.update(layer.metadata)
 
-    def remove_results(self) -> None:
-        """Take the case's results out of the viewer: predictions and annotation are in the session, an explanation can be made again."""
-        for role in RESULTS:
-            layer = self.layer(role)
-            if layer is not None:
-                self._viewer.layers.remove(layer)
+    def disown_copy(self, layer: Layer) -> None:
+        """Let go of a layer that was made as a copy of one of the case's layers, which would be taken for it."""
+        role = self.role(layer)
+        if role is None:
+            return
+        known = self._tumour if role == "tumour" else next((other for other in self._viewer.layers if self.role(other) == role), None)
+        parent = None if layer.source.parent is None else layer.source.parent()
+        if (known is not None and known is not layer) or (parent is not None and self.role(parent) == role):
+            layers.disown(layer)
 
-    def hide_images(self) -> None:
-        """Hide the case's images, before another case is shown."""
+    def leave(self) -> None:
+        """Stop listening to the case's images."""
         for layer in self._images():
             layer.events.visible.disconnect(self._on_seen)
-            layer.visible = False
 
     def begin_at(self, start: int) -> None:
         """Show the case as one that was not looked at before: at an axial slice of the first phase after the injection."""
@@ -234,6 +242,23 @@ class CaseView:
             self._viewer.layers.move(self._viewer.layers.index(layer), self._viewer.layers.index(tumour))
         if active is not None:
             self._viewer.layers.selection.active = active
+
+
+def make_room(viewer: Viewer, session_path: Path | None, case_id: str | None) -> None:
+    """Take every other case out of the viewer, also one that a closed dock left there, before a case is shown.
+
+    Nothing is lost: predictions and annotation are in the session, an explanation can be made again. Images that the person opened are
+    hidden only.
+    """
+    for layer in list(viewer.layers):
+        origin = layer.metadata.get(layers.SESSION), layer.metadata.get(layers.CASE_ID)
+        role = layers.role_of(layer)
+        if origin[0] is None or role is None or origin == (str(session_path), case_id):
+            continue
+        if role in RESULTS or layers.OWN in layer.metadata:
+            viewer.layers.remove(layer)
+        else:
+            layer.visible = False
 
 
 def _redraw(layer: Layer) -> None:

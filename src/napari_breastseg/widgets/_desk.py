@@ -9,21 +9,30 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Qt, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QApplication
 
 from napari_breastseg.case import BACKGROUND, Case, Prediction, overlay
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
 from napari_breastseg.widgets import _layers as layers
-from napari_breastseg.widgets._case_view import CaseView
+from napari_breastseg.widgets._case_view import CaseView, make_room
 from napari_breastseg.widgets._jobs import JobRunner
 from napari_breastseg.widgets._journal import StrokeJournal
 from napari_breastseg.widgets._lazy import Slabs
-from napari_breastseg.widgets._messages import inform, tell
+from napari_breastseg.widgets._messages import inform, plain, tell
 from napari_breastseg.widgets._opening import Opened, Shown, copying, opening, reading
 from napari_breastseg.widgets._painting import TumourPainter
 from napari_breastseg.widgets._view_keeper import ViewKeeper
 from napari_breastseg.widgets._view_state import ViewState, capture, restore_layers, restore_place, restore_tool
+
+_RELEASE_MS = 50
+"""How often is looked whether the mouse was released."""
+
+
+def mouse_is_down() -> bool:
+    """Tell whether a mouse button is held, as while painting."""
+    return QApplication.mouseButtons() != Qt.MouseButton.NoButton
 
 
 class Desk(QObject):
@@ -70,6 +79,7 @@ class Desk(QObject):
         self.jobs.started.connect(self._on_news)
         self.saved.connect(self._on_news)
         viewer.layers.events.removed.connect(self._on_removed)
+        viewer.layers.events.inserted.connect(self._on_inserted)
         QTimer.singleShot(0, layers.warm_up)
 
     @property
@@ -115,15 +125,24 @@ class Desk(QObject):
             self.show_case(self.case_id)
 
     def show_prediction(self, prediction: Prediction) -> None:
-        """Show a finished prediction with the annotation laid over it on a fresh tumour layer."""
-        if self.view is None or self.painter is None:
+        """Show a finished prediction with the annotation laid over it on a fresh tumour layer.
+
+        Not while a mouse button is down: a stroke that is being painted would go on upon a layer that is gone.
+        """
+        self._show_prediction(self.view, prediction)
+
+    def _show_prediction(self, view: CaseView | None, prediction: Prediction) -> None:
+        if view is None or view is not self.view or self.painter is None:
+            return
+        if mouse_is_down():
+            QTimer.singleShot(_RELEASE_MS, lambda: self._show_prediction(view, prediction))
             return
         first = not self.predicted
-        self.view.show_prediction(prediction)
+        view.show_prediction(prediction)
         self._predicted, self.model = prediction.refined, prediction.model
         self._attach(self.painter.annotation)
         if first:
-            self.view.show_largest_slice(self.painter.layer.data)
+            view.show_largest_slice(self.painter.layer.data)
         self.changed.emit()
 
     def tumour_layer(self) -> Labels | None:
@@ -140,6 +159,7 @@ class Desk(QObject):
             return
         self.closed = True
         self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self.viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._leave_case()
         session, self.session = self.session, None
         if session is not None:
@@ -153,12 +173,13 @@ class Desk(QObject):
             return
         same_session = opened.session is self.session
         if not (same_session and opened.case_id == self.case_id and self.view is not None):
-            left = self.view
-            unsaved = self._leave_case()
-            if left is not None:
-                if not unsaved:
-                    left.remove_results()
-                left.hide_images()
+            stuck = self._leave_case()
+            if stuck is not None:
+                stuck.visible = False
+            if opened.shown is None:
+                make_room(self.viewer, None, None)
+            else:
+                make_room(self.viewer, opened.session.path, opened.case_id)
             if self.session is not None and not same_session:
                 self.session.close()
             self.session, self.locked_by = opened.session, opened.locked_by
@@ -222,22 +243,35 @@ class Desk(QObject):
         self.painter = TumourPainter(layer, predicted, annotation, self.journal, self.view.bring_into_view)
         return layer
 
-    def _leave_case(self) -> int:
-        """Stop watching the tumour layer, which can then no longer be painted on, save what waits; return the strokes that could not be."""
+    def _leave_case(self) -> Labels | None:
+        """Stop watching the tumour layer, which can then no longer be painted on, and save what waits.
+
+        A layer with strokes that could not be saved is returned; it is the person's from then on, so that nothing takes its place.
+        """
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.close()
         painter, self.painter = self.painter, None
         journal, self.journal = self.journal, None
+        if self.view is not None:
+            self.view.leave()
         self.view, self.case_id, self._predicted, self.model, self.refusal = None, None, None, None, ""
         if painter is not None:
             painter.detach()
             painter.layer.mode = "pan_zoom"
             painter.layer.editable = False
         unsaved = 0 if journal is None else journal.close()
-        if unsaved:
-            tell(SessionError(f"{unsaved} stroke(s) could not be saved. They are on the layer Tumour still: save that layer as NIfTI now."))
-        return unsaved
+        if not unsaved or painter is None:
+            return None
+        painter.layer.name = f"{painter.layer.name}, not saved"
+        layers.disown(painter.layer)
+        name = plain(painter.layer.name)
+        tell(SessionError(f'{unsaved} stroke(s) could not be saved. They are on the layer "{name}" still: save that layer as NIfTI now.'))
+        return painter.layer
+
+    def _on_inserted(self, event: Any) -> None:
+        if self.view is not None:
+            self.view.disown_copy(event.value)
 
     def _on_removed(self, event: Any) -> None:
         self.changed.emit()

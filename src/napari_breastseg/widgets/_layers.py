@@ -21,6 +21,10 @@ COARSE_COLOUR = "#56B4E9"
 """Orange and sky blue of the Okabe-Ito palette: told apart with every kind of colour vision."""
 
 CASE, ROLE, GEOMETRY = "breastseg_case", "breastseg_role", "breastseg_geometry"
+SESSION, CASE_ID, MODEL = "breastseg_session", "breastseg_case_id", "breastseg_model"
+"""Which case of which session a layer shows, and what predicted it."""
+OWN = "breastseg_own"
+"""Marks an image layer that was not opened by the person."""
 UNSEEN = "breastseg_unseen"
 """Marks a layer whose contrast is not known before it is shown."""
 
@@ -152,6 +156,12 @@ def role_of(layer: Layer) -> str | None:
     """Return what a layer is to this plugin, None if nothing."""
     role: str | None = layer.metadata.get(ROLE)
     return role
+
+
+def disown(layer: Layer) -> None:
+    """Make a layer nobody's: it is never again taken for a layer of a case, and never removed."""
+    for key in (ROLE, SESSION, CASE_ID, MODEL, OWN):
+        layer.metadata.pop(key, None)
 
 
 def can_be_case(layer: Layer) -> bool:
