@@ -352,3 +352,73 @@ def test_in_a_real_window_versions_are_shown_compared_and_gone_back_to(window_do
     read(dock)
     assert np.array_equal(dock.desk.painter.layer.data, now)
     assert dock.width() <= 400
+
+
+def test_going_back_that_fails_says_so(painted: BreastSegWidget, read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise SessionError("The disk is full. Free some space.")
+
+    monkeypatch.setattr(Session, "checkout", full)
+    painted.desk.viewer.layers.selection.active = painted.desk.view.layer("case")
+    painted.versions.travel.slider.setValue(1)
+    painted.versions.travel.back.click()
+    assert painted.desk.viewer.layers.selection.active is painted.desk.painter.layer
+    read(painted)
+    assert painted.versions.hint.text() == "Going back did not work. Nothing was changed."
+
+
+def test_the_borrowed_outline_is_neither_kept_nor_taken_from_the_person(painted: BreastSegWidget, read: Any) -> None:
+    travel, desk = painted.versions.travel, painted.desk
+    travel.slider.setValue(1)
+    travel.shown.click()
+    read(painted)
+    assert (desk.painter.layer.contour, desk._look().look("tumour").contour) == (1, 0)
+    painted.predict.predict.click()
+    read(painted)
+    assert desk.painter.layer.contour == 1
+    shown = layer(painted, "version")
+    shown.visible = False
+    travel.slider.setValue(2)
+    read(painted)
+    assert not shown.visible
+    desk.viewer.layers.remove(shown)
+    read(painted)
+    assert (desk.painter.layer.contour, painted.versions.hint.text()) == (0, "")
+    travel.shown.click()
+    read(painted)
+    desk.painter.layer.contour = 3
+    travel.shown.click()
+    assert desk.painter.layer.contour == 3
+
+
+def test_words_fit_what_is_shown(painted: BreastSegWidget, read: Any) -> None:
+    section = painted.versions
+    section.travel.compare.click()
+    read(painted)
+    assert section.hint.text() == "The tumour of version 3 is the same as now. Choose an earlier entry first."
+    section.travel.slider.setValue(2)
+    read(painted)
+    assert "Compared with version 2" in section.hint.text()
+    painted.correct.undo.click()
+    read(painted)
+    assert section.hint.text() == "The tumour of version 2 is the same as now."
+    painted.correct.redo.click()
+    read(painted)
+    assert "Compared with version 2" in section.hint.text()
+    painted.desk.painter.layer.visible = False
+    section.travel.shown.click()
+    read(painted)
+    assert section.hint.text() == "Green is version 2. Press Show again to hide it."
+    assert section.column.indexOf(section.hint) == section.column.indexOf(section.travel) + 1
+
+
+def test_an_entry_that_differs_in_its_prediction_says_why_there_is_no_way_back(painted: BreastSegWidget, read: Any) -> None:
+    painted.predict.predict.click()
+    read(painted)
+    section = painted.versions
+    section.timeline.setCurrentRow(1)
+    assert not section.travel.back.isEnabled()
+    assert "only the prediction below it differs" in section.hint.text() and section.hint.text() == section.travel.back.toolTip()
+    section.travel.slider.setValue(1)
+    section.travel.slider.setValue(3)
+    assert (section.travel.version, section.hint.text()) == (section._history.now, "")

@@ -47,6 +47,8 @@ class CaseView:
         self.case = shown.case
         self._origin = {layers.SESSION: str(session_path), layers.CASE_ID: case_id}
         self._tumour: Labels | None = None
+        self.outlined = False
+        """Whether the tumour is drawn as an outline only as long as something else is shown below it."""
         self._fresh = {attributes["metadata"][layers.ROLE]: data for data, attributes, _ in shown.layers}
         self._later = [Layer.create(data, {**attributes, "visible": False}, kind) for data, attributes, kind in shown.layers]
         found = self._images(shown.given)

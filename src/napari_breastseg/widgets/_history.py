@@ -19,7 +19,9 @@ class History:
     current: str | None = None
 
     def version_at(self, seq: int) -> Version:
-        """Return the version that the edit `seq` made: it lies over the prediction that there was then."""
+        """Return the version that the edit `seq` made: it lies over the prediction that there was then, the last one over the latest."""
+        if seq == self.now.seq:
+            return self.now
         found = None
         for moment in self.moments:
             if moment.kind == "edits" and moment.before.seq < seq <= moment.version.seq:

@@ -11,8 +11,8 @@ from napari_breastseg.session import Moment, Session
 
 SIZE = 44
 """Pixels of a picture's side."""
-ADDED, REMOVED = (230, 159, 0), (86, 180, 233)
-"""Orange and sky blue of the Okabe-Ito palette."""
+TUMOUR_COLOUR, ADDED, REMOVED = (230, 159, 0), (204, 121, 167), (86, 180, 233)
+"""Orange, reddish purple and sky blue of the Okabe-Ito palette, as in the viewer."""
 _MARGIN, _SMALLEST = 0.35, 20.0
 """Room around what changed, as a part of it, and the smallest side (mm) that is shown."""
 
@@ -26,18 +26,17 @@ def thumbnail(session: Session, case_id: str, case: Case, moment: Moment) -> Rgb
         compared = session.compare(case_id, moment.before, moment.version)
         if compared.box is not None:
             added, removed = compared.after > compared.before, compared.before > compared.after
-            return _picture(case, compared.box, added, removed)
+            return _picture(case, compared.box, (added, ADDED), (removed, REMOVED))
     mask = session.mask(case_id, moment.version) == TUMOUR
     box = box_around(mask) or ((case.shape[0] // 2, case.shape[0] // 2 + 1), (0, case.shape[1]), (0, case.shape[2]))
     (z0, z1), (y0, y1), (x0, x1) = box
-    tumour = mask[z0:z1, y0:y1, x0:x1]
-    return _picture(case, box, tumour, np.zeros_like(tumour))
+    return _picture(case, box, (mask[z0:z1, y0:y1, x0:x1], TUMOUR_COLOUR))
 
 
-def _picture(case: Case, box: Box, added: Mask, removed: Mask) -> Rgb:
-    """Draw the slice with most of the changed voxels, cut out around them as a square in mm."""
+def _picture(case: Case, box: Box, *drawn: tuple[Mask, tuple[int, int, int]]) -> Rgb:
+    """Draw the slice with most voxels of the masks in their colours, cut out around them as a square in mm."""
     (z0, _), (y0, y1), (x0, x1) = box
-    z = int((added | removed).sum(axis=(1, 2)).argmax())
+    z = int(sum(mask.sum(axis=(1, 2)) for mask, _ in drawn).argmax())
     _, dy, dx = case.geometry.spacing
     middle = (y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2
     side = max((y1 - y0) * dy, (x1 - x0) * dx) * (1 + _MARGIN)
@@ -50,8 +49,8 @@ def _picture(case: Case, box: Box, added: Mask, removed: Mask) -> Rgb:
     darkest, lightest = np.percentile(grey, (2, 99.5))
     grey = np.clip((grey - darkest) / max(float(lightest - darkest), 1e-6), 0, 1) * 255
     picture = np.repeat(grey[..., np.newaxis], 3, axis=2)
-    for mask, colour in ((added[z], ADDED), (removed[z], REMOVED)):
-        where = _sampled(mask.astype(np.float32), rows - y0, columns - x0, 0) > 0.5
+    for mask, colour in drawn:
+        where = _sampled(mask[z].astype(np.float32), rows - y0, columns - x0, 0) > 0.5
         picture[where] = 0.35 * picture[where] + 0.65 * np.array(colour)
     return picture.astype(np.uint8)
 

@@ -39,19 +39,26 @@ class Travel(QWidget):
     reading : Reading
     say : callable
         Tells a sentence.
+    said : callable
+        Returns the sentence that was told last.
     go_back : callable
         What the button "Go back to this" does.
     """
 
-    def __init__(self, desk: Desk, reading: Reading, say: Callable[[str], None], go_back: Callable[[], None]) -> None:
+    def __init__(
+        self, desk: Desk, reading: Reading, say: Callable[[str], None], said: Callable[[], str], go_back: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._desk = desk
         self._reading = reading
         self._say = say
+        self._said = said
         self._history = History()
         self._box: Box | None = None
-        self._outlined = False
-        """Whether the tumour was filled before a layer was laid below it."""
+        self._words = ""
+        """What was said last of what is shown."""
+        self._same = False
+        """Whether the versions that were compared last are the same."""
         self._read_for: tuple[Version, Version] | None = None
         """The version that was read last, and the one that was now then."""
         self.version = Version(0, None)
@@ -75,7 +82,6 @@ class Travel(QWidget):
         column.setSpacing(5)
         column.addLayout(row("Version", self.number, self.total, self.slider, stretch=3))
         column.addLayout(row(self.shown, self.compare, self.back))
-        column.addWidget(self.compared)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(_PAUSE_MS)
@@ -88,7 +94,6 @@ class Travel(QWidget):
     def forget(self) -> None:
         """Begin anew with another case."""
         self._soon.stop()
-        self._outlined = False
         self._press(None)
         self._history = History()
         self.choose(Version(0, None), None)
@@ -98,6 +103,9 @@ class Travel(QWidget):
         self._press(None)
         self._soon.stop()
         self._take_away()
+        if self._words and self._said() == self._words:
+            self._say("")
+        self._words = ""
 
     def follow(self, history: History) -> None:
         """Know what there is; a version that was the present one is so still, and what is shown is shown anew."""
@@ -140,7 +148,7 @@ class Travel(QWidget):
         """Enable what can be done now, and notice when the person has removed the layer."""
         view, role = self._desk.view, self._role
         if role is not None and not self._reading.asks(role) and not self._soon.isActive() and (view is None or view.layer(role) is None):
-            self._press(None)
+            self.leave()
         for control in (self.slider, self.number):
             control.setEnabled(view is not None and self.slider.maximum() > 0)
         self.shown.setEnabled(view is not None)
@@ -179,12 +187,12 @@ class Travel(QWidget):
         session, case_id, view, role = self._desk.session, self._desk.case_id, self._desk.view, self._role
         if session is None or case_id is None or view is None or role is None:
             return
-        version, box, shape = self.version, self._box, view.case.shape
-        self._read_for = version, self._history.now
+        version, now, box, shape = self.version, self._history.now, self._box, view.case.shape
+        self._read_for = version, now
         if role == "version":
             self._reading.ask(role, lambda: session.mask(case_id, version), lambda mask: self._on_mask(view, version, mask, box))
         else:
-            self._reading.ask(role, lambda: _compared(session, case_id, version, shape), lambda found: self._on_compared(view, *found))
+            self._reading.ask(role, lambda: _compared(session, case_id, version, now, shape), lambda found: self._on_compared(view, *found))
 
     def _on_mask(self, view: CaseView, version: Version, mask: npt.NDArray[np.uint8], box: Box | None) -> None:
         if view is not self._desk.view or self._role != "version":
@@ -193,23 +201,33 @@ class Travel(QWidget):
         if self._place(view, version_layer(mask, view.case.geometry, name.capitalize())):
             if box is not None:
                 view.bring_into_view(box)
-            self._say(f"Green is {name}, the orange outline is now. Press Show again to hide it.")
+            painter = self._desk.painter
+            outline = painter is not None and painter.layer.visible and self._desk.viewer.dims.ndisplay == 2
+            self._tell(f"Green is {name}{', the orange outline is now' if outline else ''}. Press Show again to hide it.")
 
     def _on_compared(self, view: CaseView, compared: Comparison, drawn: npt.NDArray[np.uint8]) -> None:
         if view is not self._desk.view or self._role != "changes":
             return
         name = self.name(compared.first)
         fresh = self._place(view, changes_layer(drawn, view.case.geometry, f"Changes since {name}"))
+        same = compared.box is None
+        news, self._same = same != self._same and self._said() in ("", self._words), same
         if compared.box is None:
             self.compared.setVisible(False)
             words = f"The tumour of {name} is the same as now."
+            if compared.first == compared.second:
+                words += " Choose an earlier entry first."
         else:
             self.compared.fill(compared, view.case.geometry)
             words = f"Compared with {name}. Press the button again to hide the colours."
-        if fresh:
-            if compared.box is not None:
-                view.bring_into_view(compared.box)
-            self._say(words)
+        if fresh and compared.box is not None:
+            view.bring_into_view(compared.box)
+        if fresh or news:
+            self._tell(words)
+
+    def _tell(self, words: str) -> None:
+        self._words = words
+        self._say(words)
 
     def _place(self, view: CaseView, layer: Labels) -> bool:
         """Lay a layer below the tumour, of which an outline is drawn then, so that it hides nothing; tell if it was not there before."""
@@ -218,9 +236,9 @@ class Travel(QWidget):
         name = None if before is None else before.name
         view.show_result(layer)
         shown = view.layer(str(role))
-        shown.name, shown.visible = layer.name, True
+        shown.name = layer.name
         if painter is not None and not painter.layer.contour:
-            painter.layer.contour, self._outlined = 1, True
+            painter.layer.contour, view.outlined = 1, True
         return bool(name != layer.name)
 
     def _take_away(self) -> None:
@@ -230,10 +248,14 @@ class Travel(QWidget):
             layer = None if view is None else view.layer(role)
             if layer is not None:
                 self._desk.viewer.layers.remove(layer)
-        if self._outlined and painter is not None:
-            painter.layer.contour, self._outlined = 0, False
+        if view is not None and view.outlined and painter is not None:
+            view.outlined = False
+            if painter.layer.contour == 1:
+                painter.layer.contour = 0
 
 
-def _compared(session: Session, case_id: str, first: Version, shape: tuple[int, int, int]) -> tuple[Comparison, npt.NDArray[np.uint8]]:
-    compared = session.compare(case_id, first, session.now(case_id))
+def _compared(
+    session: Session, case_id: str, first: Version, now: Version, shape: tuple[int, int, int]
+) -> tuple[Comparison, npt.NDArray[np.uint8]]:
+    compared = session.compare(case_id, first, now)
     return compared, changes(compared, shape)

@@ -13,8 +13,8 @@ from napari_breastseg.widgets._layers import GEOMETRY, ROLE, space
 
 ROLES = ("version", "changes")
 VERSION_COLOUR = "#009E73"
-ADDED_COLOUR, REMOVED_COLOUR = "#E69F00", "#56B4E9"
-"""Bluish green, orange and sky blue of the Okabe-Ito palette."""
+ADDED_COLOUR, REMOVED_COLOUR = "#CC79A7", "#56B4E9"
+"""Bluish green, reddish purple and sky blue of the Okabe-Ito palette, whose orange is the tumour."""
 ADDED, REMOVED = 1, 2
 
 

@@ -22,6 +22,9 @@ from napari_breastseg.widgets._travel import Travel
 _PAUSE_MS = 1000
 """The history is read again this long after the last stroke."""
 _OF_MODELS = ("round", "current-model")
+_GOING_BACK = "Going back to "
+_GO_BACK = "Make the annotation what it was in the chosen version. That is a new edit, which Undo (Ctrl+Z) takes back."
+_ONLY_PREDICTED = "Your annotation is the same as in this entry; only the prediction below it differs, and the latest one stays."
 
 
 class VersionsSection(Section):
@@ -35,11 +38,11 @@ class VersionsSection(Section):
         self._shown: tuple[Session | None, str | None] = None, None
         self._journal: StrokeJournal | None = None
         self.timeline = Timeline(self.reading)
-        self.travel = Travel(desk, self.reading, self.say, self._go_back)
+        self.travel = Travel(desk, self.reading, self.say, self.hint.text, self._go_back)
         self.models = ModelsTable()
         self.table = self.models.table
         self.use = button("Use this model", "Make the chosen model the one that predicts and learns from now on", self._use_chosen)
-        for widget in (self.timeline, self.travel, self.hint, self.table, self.use):
+        for widget in (self.timeline, self.travel, self.hint, self.travel.compared, self.table, self.use):
             self.column.addWidget(widget)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -71,6 +74,7 @@ class VersionsSection(Section):
             if desk.journal is not None:
                 desk.journal.recorded.connect(self._on_recorded)
                 desk.journal.nothing.connect(self._on_nothing)
+                desk.journal.failed.connect(self._on_failed)
         self._enable()
         self._read()
 
@@ -118,7 +122,8 @@ class VersionsSection(Section):
             back.setEnabled(idle and model != self._history.current)
         else:
             back.setText("Go back to this")
-            back.setToolTip("Make the annotation what it was in the chosen version. That is a new edit, which Ctrl+Z takes back.")
+            only_predicted = self._differs_in_prediction()
+            back.setToolTip(_ONLY_PREDICTED if only_predicted else _GO_BACK)
             back.setEnabled(free and desk.painter is not None and self.travel.version.seq != self._history.now.seq)
         chosen = self.models.chosen
         self.use.setEnabled(idle and chosen is not None and chosen != self._history.current)
@@ -133,6 +138,15 @@ class VersionsSection(Section):
         if chosen is not None:
             self.travel.choose(chosen.version, chosen.box)
         self._enable()
+        if chosen is not None and self._model() is None and self._differs_in_prediction():
+            self.say(_ONLY_PREDICTED)
+        elif self.hint.text() == _ONLY_PREDICTED:
+            self.say("")
+
+    def _differs_in_prediction(self) -> bool:
+        """Tell whether the chosen version has the present annotation over another prediction."""
+        version, now = self.travel.version, self._history.now
+        return version.seq == now.seq and version != now
 
     def _on_double_click(self, item: object) -> None:
         if not self.travel.shown.isChecked():
@@ -140,6 +154,8 @@ class VersionsSection(Section):
 
     def _on_slider(self) -> None:
         self.timeline.clearSelection()
+        if self.hint.text() == _ONLY_PREDICTED:
+            self.say("")
         self._enable()
 
     def _on_saved(self, seq: int) -> None:
@@ -148,13 +164,14 @@ class VersionsSection(Section):
         self._soon.start()
 
     def _go_back(self) -> None:
-        model, painter, version = self._model(), self.desk.painter, self.travel.version
+        layer, model, painter, version = self.desk.tumour_layer(), self._model(), self.desk.painter, self.travel.version
         if model is not None:
             self._use(model)
         elif painter is None:
             raise InputError("There is no case to go back in. Choose one first.")
         else:
-            self.say(f"Going back to {self.travel.name(version)} ...")
+            self.say(f"{_GOING_BACK}{self.travel.name(version)} ...")
+            self.desk.viewer.layers.selection.active = layer  # else the keys of Undo would not reach it
             painter.go_back(version.seq)
 
     def _on_recorded(self, item: Edited, seq: int) -> None:
@@ -162,7 +179,13 @@ class VersionsSection(Section):
             self._read()
             older = self._history.version_at(item.seq).prediction != self._history.now.prediction
             beneath = " The prediction below it is the latest one still." if older else ""
-            self.say(f"Your annotation is that of version {item.seq} again, saved #{seq}. Ctrl+Z takes that back.{beneath}")
+            self.say(f"Your annotation is that of version {item.seq} again, saved #{seq}. Undo (Ctrl+Z) takes that back.{beneath}")
+
+    def _on_failed(self, error: Exception) -> None:
+        """Say what became of going back, whose error is told elsewhere; strokes that are stuck before it keep it waiting."""
+        if self.hint.text().startswith(_GOING_BACK):
+            waiting = self._journal is not None and self._journal.unsaved > 0
+            self.say("Going back waits until your strokes are saved." if waiting else "Going back did not work. Nothing was changed.")
 
     def _on_nothing(self, item: Edited) -> None:
         if isinstance(item, Checkout):

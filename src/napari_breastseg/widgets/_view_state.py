@@ -87,7 +87,7 @@ class ViewState(_Lenient):
 def capture(viewer: Viewer, view: CaseView, running: str | None) -> ViewState:
     """Return how the case is looked at now, and the kind of the job that runs."""
     dims, camera = viewer.dims, viewer.scene.camera
-    looks = [_look(layer, role) for layer in viewer.layers if (role := view.role(layer)) in ROLES]
+    looks = [_look(layer, role, view.outlined) for layer in viewer.layers if (role := view.role(layer)) in ROLES]
     active, tumour = viewer.layers.selection.active, view.layer("tumour")
     return ViewState.model_validate(
         {
@@ -105,8 +105,10 @@ def capture(viewer: Viewer, view: CaseView, running: str | None) -> ViewState:
     )
 
 
-def _look(layer: Layer, role: str | None) -> Look:
+def _look(layer: Layer, role: str | None, outlined: bool) -> Look:
     found = {name: getattr(layer, name, None) for name in LOOKS}
+    if role == "tumour" and outlined:
+        found["contour"] = 0  # the outline is not the person's
     colormap = found.pop("colormap") if role in ("case", "subtraction", "probability") else None
     if layer.metadata.get(UNSEEN):
         del found["contrast_limits"]
@@ -114,17 +116,34 @@ def _look(layer: Layer, role: str | None) -> Look:
 
 
 def restore_place(viewer: Viewer, state: ViewState) -> None:
-    """Bring the sliders and the camera back to where they were, if the viewer has the same axes; nothing needs to be drawn for it."""
+    """Bring the sliders and the camera back to where they were; nothing needs to be drawn for it.
+
+    A 3-D image of another reader comes back from the session with an axis of phases, so that places are counted from the last axis.
+    """
     dims, camera = viewer.dims, viewer.scene.camera
-    if state.order is not None and sorted(state.order) == list(range(dims.ndim)):
+    order = None if state.order is None else _of_axes(state.order, dims.ndim)
+    if order is not None:
         dims.ndisplay = state.ndisplay or 2
-        dims.order = state.order
-    if state.point is not None and len(state.point) == dims.ndim:
-        dims.set_point(range(dims.ndim), state.point)
+        dims.order = order
+    if state.point is not None:
+        known = min(len(state.point), dims.ndim)
+        dims.set_point(range(dims.ndim - known, dims.ndim), state.point[len(state.point) - known :])
     for name in ("center", "zoom", "angles"):
         value = getattr(state, name)
         if value is not None:
             setattr(camera, name, value)
+
+
+def _of_axes(order: tuple[int, ...], ndim: int) -> tuple[int, ...] | None:
+    """Return an order for `ndim` axes, those before the last three first where their number differs; None if it is no order."""
+    if sorted(order) != list(range(len(order))):
+        return None
+    if len(order) == ndim:
+        return order
+    if min(len(order), ndim) < 3:
+        return None
+    last = [ndim + axis - len(order) for axis in order if axis >= len(order) - 3]
+    return (*range(ndim - 3), *last)
 
 
 def restore_layers(viewer: Viewer, view: CaseView, state: ViewState) -> None:
