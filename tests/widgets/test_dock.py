@@ -339,6 +339,8 @@ def test_a_session_that_is_open_elsewhere_is_read_only_and_says_who_holds_it(
     assert second.desk.read_only
     assert "open in process" in second.case.session_text.text()
     assert not second.predict.predict.isEnabled()
+    assert "Paint" not in second.predict.hint.text() and "Press" not in second.learn.hint.text() + second.predict.hint.text()
+    assert "open elsewhere" in second.learn.hint.text()
     assert not second.correct.paint.isEnabled()
     assert not second.desk.painter.layer.editable
 

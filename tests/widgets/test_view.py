@@ -203,3 +203,57 @@ def test_nothing_is_kept_of_a_session_that_is_open_elsewhere(predicted: BreastSe
     second.desk.viewer.dims.set_point(1, 22.0)
     qtbot.wait(2500)
     assert predicted.desk.session.view(predicted.desk.case_id).get("point", [0, 0])[1] != 22.0
+
+
+def test_the_tool_in_the_hand_stays_there_when_the_case_changes(predicted: BreastSegWidget, tiny_case: Case, settled: Any) -> None:
+    desk, first = predicted.desk, predicted.desk.case_id
+    other = desk.session.add_case(Case("other", tiny_case.images[:, ::-1].copy(), tiny_case.geometry, tiny_case.times))
+    predicted.correct.erase.click()
+    predicted.correct.brush.setValue(17)
+    for case_id, mode, size in ((other, "erase", 17), (first, "paint", 5)):
+        if mode == "paint":
+            predicted.correct.paint.click()
+            predicted.correct.brush.setValue(5)
+        desk.show_case(case_id)
+        settled(predicted)
+        assert (desk.painter.layer.mode, desk.painter.layer.brush_size) == (mode, size)
+        assert desk.viewer.layers.selection.active is desk.painter.layer
+
+
+def test_a_3d_image_of_another_reader_comes_back_where_it_was(open_dock: Any, settled: Any, tiny_case: Case) -> None:
+    dock = open_dock()
+    dock.desk.viewer.add_image(tiny_case.images[0], scale=tiny_case.geometry.spacing, units=("mm",) * 3)
+    dock.case.use.click()
+    settled(dock)
+    dims = dock.desk.viewer.dims
+    assert dims.ndim == 3
+    dims.order = (1, 0, 2)
+    dims.point = (6.0, 12.0, 3.0)
+    dock.shut()
+    dock = open_dock(ViewerModel())
+    dock.case.latest.click()
+    settled(dock)
+    dims = dock.desk.viewer.dims
+    assert (dims.order, dims.point[1:]) == ((0, 2, 1, 3), (6.0, 12.0, 3.0))
+
+
+def test_a_view_without_a_single_slice_can_not_be_reviewed(predicted: BreastSegWidget, notices: list[str]) -> None:
+    predicted.desk.viewer.dims.order = (1, 2, 0, 3)
+    predicted.correct.reviewed.click()
+    assert len(notices) == 1 and notices[0].startswith("This view shows no single slice.")
+
+
+def test_the_wheel_changes_nothing_that_has_no_focus(predicted: BreastSegWidget) -> None:
+    from qtpy.QtCore import QPoint, QPointF, Qt
+    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtWidgets import QApplication
+
+    for control in (predicted.correct.brush, predicted.versions.travel.slider, predicted.versions.travel.number, predicted.predict.device):
+        before = control.currentIndex() if control is predicted.predict.device else control.value()
+        where, down = QPointF(5, 5), QPoint(0, -120)
+        event = QWheelEvent(
+            where, where, down, down, Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False
+        )
+        QApplication.sendEvent(control, event)
+        assert (control.currentIndex() if control is predicted.predict.device else control.value()) == before
+        assert control.focusPolicy() == Qt.FocusPolicy.StrongFocus

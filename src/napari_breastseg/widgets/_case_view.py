@@ -211,10 +211,10 @@ class CaseView:
             self.bring_into_view((box[0], box[1], box[2]))
 
     def slice_axis(self) -> int | None:
-        """Return the axis (0 z, 1 y, 2 x) that the slider goes along, None in the 3-D view."""
+        """Return the axis (0 z, 1 y, 2 x) that the slider goes along, None in the 3-D view or where two axes have sliders."""
         dims = self._viewer.dims
         hidden = [dim - (dims.ndim - 3) for dim in dims.not_displayed if dim >= dims.ndim - 3]
-        return hidden[0] if hidden else None
+        return hidden[0] if len(hidden) == 1 else None
 
     def slice_index(self, axis: int) -> int:
         """Return the index of the slice that is shown along `axis`."""

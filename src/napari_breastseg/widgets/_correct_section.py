@@ -175,7 +175,7 @@ class CorrectSection(Section):
         view = self.desk.view
         axis = None if view is None else view.slice_axis()
         if view is None or axis is None:
-            raise InputError("The 3-D view shows no single slice. Go back to the 2-D view first.")
+            raise InputError("This view shows no single slice. Show two of the axes z, y and x in the 2-D view first.")
         index, painter = view.slice_index(axis), self.desk.painter
         if painter is not None:
             ranges = [(0, size) for size in view.case.shape]

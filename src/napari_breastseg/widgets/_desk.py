@@ -173,6 +173,7 @@ class Desk(QObject):
             return
         same_session = opened.session is self.session
         if not (same_session and opened.case_id == self.case_id and self.view is not None):
+            tool = None if self.painter is None or not same_session else str(self.painter.layer.mode)
             stuck = self._leave_case()
             if stuck is not None:
                 stuck.visible = False
@@ -185,22 +186,27 @@ class Desk(QObject):
             self.session, self.locked_by = opened.session, opened.locked_by
             self.case_id, self.refusal = opened.case_id, opened.refusal
             if opened.shown is not None and opened.case_id is not None:
-                self._show_case(opened.session, opened.case_id, opened.shown)
+                self._show_case(opened.session, opened.case_id, opened.shown, tool)
             if not same_session:
                 self.recovered = opened.session.recovered
                 for sentence in self.recovered:
                     inform(sentence)
         self.changed.emit()
 
-    def _show_case(self, session: Session, case_id: str, shown: Shown) -> None:
-        """Show a case as it was looked at last: the image and the tumour at once, as little as that needs, and the rest after them."""
+    def _show_case(self, session: Session, case_id: str, shown: Shown, tool: str | None) -> None:
+        """Show a case as it was looked at last: the image and the tumour at once, as little as that needs, and the rest after them.
+
+        The `tool` that is in the person's hand stays there; without one that of the last time is taken up again.
+        """
         view = self.view = CaseView(self.viewer, shown, session.path, case_id, self.slabs)
         self.journal = StrokeJournal(session, case_id)
         self.journal.failed.connect(tell)
         self.journal.saved.connect(self.saved)
         if shown.prediction is not None:
             self._predicted, self.model = shown.prediction.refined, shown.prediction.model
-        self._attach(shown.annotation, shown.mask)
+        layer = self._attach(shown.annotation, shown.mask)
+        if tool is not None and layer.editable:
+            layer.mode = tool
         if shown.view is None:
             view.begin_at(shown.start)
         else:
@@ -208,16 +214,17 @@ class Desk(QObject):
             restore_layers(self.viewer, view, shown.view)
             self.interrupted = shown.view.running
         view.reveal()
-        QTimer.singleShot(0, lambda: self._complete(session, case_id, view, shown))
+        QTimer.singleShot(0, lambda: self._complete(session, case_id, view, shown, tool is None))
 
-    def _complete(self, session: Session, case_id: str, view: CaseView, shown: Shown) -> None:
+    def _complete(self, session: Session, case_id: str, view: CaseView, shown: Shown, opened: bool) -> None:
         """Add the layers that are not in the way of seeing the case at once, and begin to keep how it is looked at."""
         if view is not self.view:
             return
         view.complete(None if self.jobs.busy else shown.prediction)
         if shown.view is not None:
             restore_layers(self.viewer, view, shown.view)
-            restore_tool(self.viewer, view, shown.view)
+            if opened:
+                restore_tool(self.viewer, view, shown.view)
         if not self.read_only:
             self._keeper = ViewKeeper(session, case_id, self._look)
 

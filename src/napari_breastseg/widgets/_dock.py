@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import napari
-from qtpy.QtCore import QEvent, QObject, QSize, QTimer
-from qtpy.QtWidgets import QApplication, QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QFrame,
+    QMainWindow,
+    QScrollArea,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_breastseg.widgets._case_section import CaseSection
 from napari_breastseg.widgets._correct_section import CorrectSection
@@ -28,6 +38,8 @@ class BreastSegWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
+        self._window: QMainWindow | None = None
+        self._closing = False
         self.desk = Desk(napari_viewer)
         self.case = CaseSection(self.desk)
         self.predict = PredictSection(self.desk)
@@ -42,6 +54,10 @@ class BreastSegWidget(QWidget):
         for section in (self.case, self.predict, self.explain, self.correct, self.learn, self.versions):
             column.addWidget(section)
         column.addStretch(1)
+        for kind in (QAbstractSpinBox, QComboBox, QSlider):
+            for control in content.findChildren(kind):
+                control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+                control.installEventFilter(self)
         scroll = self.scroll_area = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -50,8 +66,6 @@ class BreastSegWidget(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
         self.setMinimumWidth(330)
-        self._window: QMainWindow | None = None
-        self._closing = False
         self.destroyed.connect(self.desk.close)
         app = QApplication.instance()
         if app is not None:
@@ -71,7 +85,13 @@ class BreastSegWidget(QWidget):
         return bool(super().event(event))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
-        """Shut when the window closes; a close that the person took back in napari's dialog is none."""
+        """Shut when the window closes; a close that the person took back in napari's dialog is none.
+
+        A wheel that scrolls the dock must not change the values that it passes over.
+        """
+        if event is not None and event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
+            event.ignore()
+            return True
         if event is not None and watched is self._window and self._window is not None:
             if event.type() == QEvent.Type.Close:
                 self._closing = True

@@ -46,6 +46,8 @@ class LearnSection(Section):
         if desk.view is None:
             self._outcome = ""
             self.say("Choose a case first.")
+        elif desk.read_only:
+            self.say("Nothing can be learned here: the session is open elsewhere.")
         elif desk.jobs.kind == "learn":
             self.say("You can go on correcting meanwhile.")
         elif self._outcome:

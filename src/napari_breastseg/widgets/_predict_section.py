@@ -89,4 +89,4 @@ class PredictSection(Section):
             return ""
         volume = painter.voxels * view.case.geometry.voxel_ml
         found = f"Tumour: {volume:.2f} mL." if volume else "No tumour found."
-        return f"{found} Paint what is missing, erase what is wrong."
+        return found if self.desk.read_only else f"{found} Paint what is missing, erase what is wrong."

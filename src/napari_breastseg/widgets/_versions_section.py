@@ -164,14 +164,15 @@ class VersionsSection(Section):
         self._soon.start()
 
     def _go_back(self) -> None:
-        layer, model, painter, version = self.desk.tumour_layer(), self._model(), self.desk.painter, self.travel.version
+        model, painter, version = self._model(), self.desk.painter, self.travel.version
         if model is not None:
             self._use(model)
         elif painter is None:
             raise InputError("There is no case to go back in. Choose one first.")
         else:
             self.say(f"{_GOING_BACK}{self.travel.name(version)} ...")
-            self.desk.viewer.layers.selection.active = layer  # else the keys of Undo would not reach it
+            if painter.layer in self.desk.viewer.layers:
+                self.desk.viewer.layers.selection.active = painter.layer  # else the keys of Undo would not reach it
             painter.go_back(version.seq)
 
     def _on_recorded(self, item: Edited, seq: int) -> None:
