@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import zarr
 
 from napari_breastseg.case import Case, Geometry
-from napari_breastseg.errors import InputError
+from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.io import read_mask
 from napari_breastseg.session import Session, Version
@@ -185,6 +186,20 @@ def test_a_lazy_image_is_read_one_phase_at_a_time(session: Session) -> None:
 
     case_id = session.add_case(Case("lazy", Lazy(), truth.geometry, truth.times))
     np.testing.assert_array_equal(np.asarray(session.case(case_id).images), truth.images)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_files_that_vanish_after_they_were_checked_are_not_taken_for_zeros(session: Session, case_id: str, how: str) -> None:
+    session.record(case_id, random_edit(np.random.default_rng(0), 0))
+    session.snapshot(case_id)
+    stored = session.case(case_id).images
+    folder = session.path / "cases" / f"{case_id}.ome.zarr"
+    shutil.copytree(folder, folder.with_name("aside"))
+    shutil.rmtree(folder)
+    if how == "replaced":
+        shutil.copytree(folder.with_name("aside"), folder, copy_function=shutil.copyfile)
+    with pytest.raises(SessionError, match="removed|replaced|No such file"):
+        stored[1, 2]
 
 
 def test_a_stored_image_slices_like_an_array(session: Session, case_id: str) -> None:

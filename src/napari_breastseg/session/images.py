@@ -7,6 +7,7 @@ plain OME-Zarr. Nothing is ever changed in place.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,9 +151,16 @@ class StoredImage:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         check_quickly(root, folder, {name: entry for name, entry in manifest.items() if name.startswith((f"{path}/", "zarr.json"))})
         prefix = f"{path}/"
-        files = (name.removeprefix(prefix) for name in manifest if name.startswith(prefix))
+        files = [name.removeprefix(prefix) for name in manifest if name.startswith(prefix)]
+        self._files = [folder / path / name for name in files]
         check_array(folder / path, self._shown, self.shape, self.dtype, files)
+        self._as_checked = self._state()
         self._array = zarr.open_array(store=str(folder), path=path, mode="r", zarr_format=3)
+
+    def _state(self) -> list[tuple[int, int, int]]:
+        """Return what tells a file from another one of the same name."""
+        found = map(os.stat, self._files)
+        return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
 
     @property
     def ndim(self) -> int:
@@ -174,7 +182,10 @@ class StoredImage:
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         try:
-            return np.asarray(self._array[index])
+            values = np.asarray(self._array[index])
+            if self._state() != self._as_checked:  # Zarr takes a chunk whose file has vanished for zeros
+                raise FileNotFoundError("its files were removed or replaced")
+            return values
         except IndexError:
             raise
         except (ValueError, RuntimeError, OSError, KeyError) as error:
