@@ -122,6 +122,6 @@ def from_around(
 def _time(text: object) -> str | None:
     """Return a time if it is one."""
     try:
-        return datetime.fromisoformat(str(text)).isoformat(timespec="milliseconds")
+        return datetime.fromisoformat(str(text)).isoformat()
     except ValueError:
         return None
