@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from napari_breastseg.case import Case
 from napari_breastseg.errors import SessionError, StaleEditError
 from napari_breastseg.loop.recorder import Checkout, Listener, Mark, Recorder, Step
 from napari_breastseg.loop.strokes import Stroke
@@ -32,17 +29,6 @@ class Heard(list[tuple[Any, ...]]):
     @property
     def kinds(self) -> list[str]:
         return [entry[0] for entry in self]
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    with Session.create(tmp_path / "session") as opened:
-        yield opened
-
-
-@pytest.fixture
-def case_id(session: Session, tiny_case: Case) -> str:
-    return session.add_case(tiny_case)
 
 
 def dab(z: int, value: int = 1) -> Stroke:

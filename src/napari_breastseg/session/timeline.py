@@ -59,7 +59,7 @@ class Timeline:
 
     def moments(self, case_id: str) -> list[Moment]:
         """Return what happened to a case, oldest first; runs of strokes are one entry each."""
-        with self._journal.lock, understood(f"The history of {case_id}"):
+        with understood(f"The history of {case_id}"):  # without the lock: what is past does not change, and strokes need not wait
             edits = self._annotations.edits(case_id)
             others = [*self._predicted(case_id), *self._marked(case_id), *self._learned(case_id), *self._happened(case_id)]
             times = list(accumulate((edit.time for edit in edits), max))  # the clock may have been set back
