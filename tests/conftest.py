@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_breastseg.case import Case, Geometry
+from napari_breastseg.session import Session
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +27,14 @@ def tiny_case() -> Case:
     affine = np.array([[1.0, 0, 0, -40.0], [0, 1.5, 0, -60.0], [0, 0, 2.0, 15.0], [0, 0, 0, 1.0]])
     geometry = Geometry(spacing=(2.0, 1.5, 1.0), affine=affine, original_shape=(20, 16, 12))
     return Case(name="tiny", images=images, geometry=geometry, times=(0.0, 90.0, 180.0))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session.create(tmp_path / "session") as opened:
+        yield opened
+
+
+@pytest.fixture
+def case_id(session: Session, tiny_case: Case) -> str:
+    return session.add_case(tiny_case)

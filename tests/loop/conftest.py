@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from napari_breastseg.case import Box, Case
+from napari_breastseg.case import Box
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import save_model
 from napari_breastseg.session import Edit, Session
@@ -21,17 +21,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = get_preset("hcma-unet").build()
     return save_model(network.state_dict(), {"preset": "hcma-unet/practical", "parent": None}, tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    with Session.create(tmp_path / "session") as opened:
-        yield opened
-
-
-@pytest.fixture
-def case_id(session: Session, tiny_case: Case) -> str:
-    return session.add_case(tiny_case)
 
 
 @pytest.fixture

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from napari_breastseg.case import Case, Prediction
+from napari_breastseg.case import Prediction
 from napari_breastseg.session import Edit, Session, Version
 from napari_breastseg.widgets._history import History, read_history
 from napari_breastseg.widgets._reading import Reading
 from napari_breastseg.widgets._thumbnails import ADDED, REMOVED, SIZE, TUMOUR_COLOUR, thumbnail
 from napari_breastseg.widgets._words import one_line, when
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    with Session.create(tmp_path / "session") as opened:
-        yield opened
-
-
-@pytest.fixture
-def case_id(session: Session, tiny_case: Case) -> str:
-    return session.add_case(tiny_case)
 
 
 def record(session: Session, case_id: str, value: int) -> None:
