@@ -18,7 +18,7 @@ from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.io import read_mask
 from napari_breastseg.session import Session, Version
-from napari_breastseg.session.images import create_image, fill
+from napari_breastseg.session.disk.images import create_image, fill
 
 from .helpers import SHAPE, make_case, make_prediction
 
@@ -165,7 +165,7 @@ def test_every_chunk_is_written_sharded_and_checksummed(tmp_path: Path, shape: t
 
 
 def test_images_larger_than_a_shard_are_written_in_slabs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_breastseg.session.images._SHARD_BYTES", 1)
+    monkeypatch.setattr("napari_breastseg.session.disk.images._SHARD_BYTES", 1)
     values = np.random.default_rng(0).random((2, 150, 20, 30), dtype=np.float32)
     array = create_image(tmp_path / "x.zarr", "x", values.shape, np.float32, (1.0, 1.0, 1.0), leading="t")
     for phase in range(2):

@@ -125,7 +125,7 @@ def test_threads_may_share_a_session(session: Session) -> None:
 
 def test_two_writers_by_force_never_damage_an_edit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even without the lock, an edit that was made on another state than the journal's is refused."""
-    monkeypatch.setattr("napari_breastseg.session.lock._try_lock", lambda descriptor: True)
+    monkeypatch.setattr("napari_breastseg.session.disk.lock._try_lock", lambda descriptor: True)
     one = Session.create(folder)
     case_id = one.add_case(make_case())
     two = Session.open(folder)

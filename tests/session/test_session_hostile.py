@@ -19,11 +19,11 @@ from numcodecs.zstd import Zstd
 from napari_breastseg.errors import BreastSegError, ModelError, SessionError
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.session import Session, Version
-from napari_breastseg.session.bits import crc32c
-from napari_breastseg.session.images import StoredImage, create_image, fill
-from napari_breastseg.session.manifests import manifest_of
-from napari_breastseg.session.packing import checksum
+from napari_breastseg.session.disk.images import StoredImage, create_image, fill
+from napari_breastseg.session.disk.manifests import manifest_of
+from napari_breastseg.session.disk.packing import checksum
 from napari_breastseg.session.schema import TABLES
+from napari_breastseg.session.upkeep.bits import crc32c
 
 from .helpers import make_case, make_prediction
 

@@ -12,7 +12,7 @@ import pytest
 
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.session import Session
-from napari_breastseg.session.places import on_network
+from napari_breastseg.session.disk.places import on_network
 
 from .helpers import make_case
 

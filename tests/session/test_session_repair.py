@@ -16,8 +16,8 @@ import pytest
 from napari_breastseg.errors import SessionError
 from napari_breastseg.evaluation.session_trials.material import random_edit
 from napari_breastseg.session import Session
-from napari_breastseg.session.bits import CRC32, CRC32C, crc32c, flipped_bit, with_flipped
-from napari_breastseg.session.packing import checksum
+from napari_breastseg.session.disk.packing import checksum
+from napari_breastseg.session.upkeep.bits import CRC32, CRC32C, crc32c, flipped_bit, with_flipped
 
 from .helpers import make_case, make_prediction
 
@@ -246,7 +246,7 @@ def test_a_repair_that_the_disk_refuses_says_so_and_leaves_what_there_was(
     with Session.open(folder) as session:
         with monkeypatch.context() as patched:
             patched.setattr("napari_breastseg.session.journal.overwrite", full)
-            patched.setattr("napari_breastseg.session.repair.publish", full)
+            patched.setattr("napari_breastseg.session.upkeep.repair.publish", full)
             said = session.repair()
         assert len(said) == 2 and all("the disk is full" in sentence for sentence in said)
         assert path.read_bytes() == flipped and "repaired" not in [row["kind"] for row, _ in session._open.journal.rows_as_found("event")]

@@ -16,7 +16,7 @@ from napari.layers import Image
 from napari_breastseg.case import Case, Geometry, Prediction
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
-from napari_breastseg.session.images import StoredImage
+from napari_breastseg.session.disk.images import StoredImage
 from napari_breastseg.widgets import _layers
 from napari_breastseg.widgets._dock import BreastSegWidget
 from napari_breastseg.widgets._lazy import Slabs

@@ -20,7 +20,7 @@ from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
-from napari_breastseg.session.places import WORK
+from napari_breastseg.session.disk.places import WORK
 from napari_breastseg.training.corrections import Correction
 from napari_breastseg.training.from_corrections import LearnConfig
 

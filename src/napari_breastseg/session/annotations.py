@@ -14,11 +14,11 @@ import numpy.typing as npt
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, box_around, slices
 from napari_breastseg.errors import InputError, SessionError, StaleEditError
 from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.disk.packing import pack, pack_mask, unpack, unpack_mask
+from napari_breastseg.session.disk.text import from_json, to_json, understood
 from napari_breastseg.session.journal import REPAIR, Journal, counter_of, now
-from napari_breastseg.session.packing import pack, pack_mask, unpack, unpack_mask
 from napari_breastseg.session.rows import Change, Edit, EditRow
 from napari_breastseg.session.snapshots import Snapshots
-from napari_breastseg.session.text import from_json, to_json, understood
 
 CHECKOUT = "back to"
 """The tool of an edit that makes an earlier version the present one, followed by its seq."""

@@ -15,14 +15,14 @@ import numpy as np
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import BreastSegError, InputError, SessionError
-from napari_breastseg.session.chunks import check_shape
-from napari_breastseg.session.durable import aside, in_words, publish, settle
-from napari_breastseg.session.images import StoredImage, create_image, fill
+from napari_breastseg.session.disk.chunks import check_shape
+from napari_breastseg.session.disk.durable import aside, in_words, publish, settle
+from napari_breastseg.session.disk.images import StoredImage, create_image, fill
+from napari_breastseg.session.disk.manifests import manifest_of, problems_with, read_manifest
+from napari_breastseg.session.disk.places import CASES
+from napari_breastseg.session.disk.text import from_json, to_json, understood
 from napari_breastseg.session.journal import Journal, counter_of, now
 from napari_breastseg.session.links import LinkedImage, is_trusted, read_linked, trust
-from napari_breastseg.session.manifests import manifest_of, problems_with, read_manifest
-from napari_breastseg.session.places import CASES
-from napari_breastseg.session.text import from_json, to_json, understood
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 _IDENTITY = "identity"

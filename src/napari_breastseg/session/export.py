@@ -12,8 +12,8 @@ import numpy.typing as npt
 import zarr
 
 from napari_breastseg.case import Case, Geometry
-from napari_breastseg.session.durable import aside, in_words, make_folder, publish, settle
-from napari_breastseg.session.images import create_image, fill
+from napari_breastseg.session.disk.durable import aside, in_words, make_folder, publish, settle
+from napari_breastseg.session.disk.images import create_image, fill
 
 
 def write_mask_and_provenance(folder: Path, case_id: str, mask: npt.NDArray[np.uint8], geometry: Geometry, said: Mapping[str, Any]) -> Path:

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import quote
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.durable import aside, fsync_file, fsync_folder, in_words
-from napari_breastseg.session.packing import Sql, checksum
-from napari_breastseg.session.places import DATABASE, check_plain, on_network
+from napari_breastseg.session.disk.durable import aside, fsync_file, fsync_folder, in_words
+from napari_breastseg.session.disk.packing import Sql, checksum
+from napari_breastseg.session.disk.places import DATABASE, check_plain, on_network
+from napari_breastseg.session.disk.text import from_json, to_json
 from napari_breastseg.session.schema import APPLICATION, SCHEMA, TABLES, VERSION, create_tables, insert, is_whole, migrate, named, order
-from napari_breastseg.session.text import from_json, to_json
 
 _PATIENCE = 10_000
 """Milliseconds to wait for another program that writes."""

@@ -19,7 +19,7 @@ from platformdirs import user_state_path
 
 from napari_breastseg.case import Case
 from napari_breastseg.errors import BreastSegError, SessionError
-from napari_breastseg.session.durable import aside, in_words, publish, settle
+from napari_breastseg.session.disk.durable import aside, in_words, publish, settle
 
 _FILE = "linked-sessions.json"
 

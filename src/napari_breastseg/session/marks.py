@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from napari_breastseg.errors import InputError
+from napari_breastseg.session.disk.text import from_json, to_json
 from napari_breastseg.session.journal import Journal, now
 from napari_breastseg.session.rows import EventRow, MarkKind, MarkRow
-from napari_breastseg.session.text import from_json, to_json
 
 
 def add_mark(journal: Journal, case_id: str, what: MarkKind, value: Any, seq: int) -> int:

@@ -15,12 +15,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from napari_breastseg.errors import InputError, ModelError, SessionError
-from napari_breastseg.session.durable import aside, in_words, publish, settle
+from napari_breastseg.session.disk.durable import aside, in_words, publish, settle
+from napari_breastseg.session.disk.manifests import sha256_of
+from napari_breastseg.session.disk.places import MODELS, is_link
+from napari_breastseg.session.disk.text import from_json, to_json, understood
 from napari_breastseg.session.journal import REPAIR, Journal, now
-from napari_breastseg.session.manifests import sha256_of
-from napari_breastseg.session.places import MODELS, is_link
 from napari_breastseg.session.rows import ModelRow, RoundRow
-from napari_breastseg.session.text import from_json, to_json, understood
 
 CURRENT = "current-model"
 """The entry of ``head``, and the kind of event, that names the model that predicts and learns."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.durable import aside, fsync_file, publish, remove_leftovers
+from napari_breastseg.session.disk.durable import aside, fsync_file, publish, remove_leftovers
+from napari_breastseg.session.disk.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK, on_network
+from napari_breastseg.session.disk.text import from_json
 from napari_breastseg.session.journal import Journal, connect, overwrite, version_of
 from napari_breastseg.session.models import LEARNING
 from napari_breastseg.session.parts import Parts
-from napari_breastseg.session.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK, on_network
 from napari_breastseg.session.schema import VERSION, migrate
-from napari_breastseg.session.text import from_json
 from napari_breastseg.session.timeline import RECOVERED
 from napari_breastseg.software import software
 

@@ -16,13 +16,13 @@ import zarr
 from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.durable import aside, in_words, publish, settle
-from napari_breastseg.session.images import StoredImage, create_image, fill
+from napari_breastseg.session.disk.durable import aside, in_words, publish, settle
+from napari_breastseg.session.disk.images import StoredImage, create_image, fill
+from napari_breastseg.session.disk.manifests import manifest_of, read_manifest
+from napari_breastseg.session.disk.places import PREDICTIONS
+from napari_breastseg.session.disk.text import from_json, to_json, understood
 from napari_breastseg.session.journal import Journal, counter_of, now
-from napari_breastseg.session.manifests import manifest_of, read_manifest
-from napari_breastseg.session.places import PREDICTIONS
 from napari_breastseg.session.rows import PredictionRow
-from napari_breastseg.session.text import from_json, to_json, understood
 
 _KINDS = {"probability": np.dtype(np.float32), "coarse": np.dtype(np.uint8), "refined": np.dtype(np.uint8)}
 _LARGEST = 2**33

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from napari_breastseg.case import TUMOUR
+from napari_breastseg.session.disk.text import from_json
 from napari_breastseg.session.journal import now
 from napari_breastseg.session.marks import events, marks
 from napari_breastseg.session.models import Models
 from napari_breastseg.session.opening import SOFTWARE
 from napari_breastseg.session.parts import Parts
 from napari_breastseg.session.rows import Version
-from napari_breastseg.session.text import from_json
 from napari_breastseg.software import software
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.packing import Sql, checksum
+from napari_breastseg.session.disk.packing import Sql, checksum
 
 VERSION = 2
 APPLICATION = 0x6E627367

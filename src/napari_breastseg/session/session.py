@@ -18,16 +18,15 @@ from napari_breastseg.errors import SessionError
 from napari_breastseg.progress import Job, run
 from napari_breastseg.session import marks as marking
 from napari_breastseg.session import views
-from napari_breastseg.session.compact import compact
-from napari_breastseg.session.durable import TEMPORARY, in_words, make_folder
+from napari_breastseg.session.disk.durable import TEMPORARY, in_words, make_folder
+from napari_breastseg.session.disk.lock import SessionLock
+from napari_breastseg.session.disk.places import DATABASE, LOCK, check_places
+from napari_breastseg.session.disk.write_ahead import keep_if_damaged
 from napari_breastseg.session.export import write_mask_and_provenance, write_ome_zarr
 from napari_breastseg.session.journal import Journal, now
-from napari_breastseg.session.lock import SessionLock
 from napari_breastseg.session.opening import LeftBehind, advice, bring_up_to_date, tidy
 from napari_breastseg.session.parts import Parts
-from napari_breastseg.session.places import DATABASE, LOCK, check_places
 from napari_breastseg.session.provenance import provenance
-from napari_breastseg.session.repair import Repair
 from napari_breastseg.session.rows import (
     Change,
     Comparison,
@@ -43,8 +42,9 @@ from napari_breastseg.session.rows import (
     Version,
 )
 from napari_breastseg.session.split import split
-from napari_breastseg.session.verify import Verifier
-from napari_breastseg.session.write_ahead import keep_if_damaged
+from napari_breastseg.session.upkeep.compact import compact
+from napari_breastseg.session.upkeep.repair import Repair
+from napari_breastseg.session.upkeep.verify import Verifier
 
 _log = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session.cases import Cases
-from napari_breastseg.session.durable import aside, in_words, publish, settle
-from napari_breastseg.session.images import StoredImage, create_image, fill
+from napari_breastseg.session.disk.durable import aside, in_words, publish, settle
+from napari_breastseg.session.disk.images import StoredImage, create_image, fill
+from napari_breastseg.session.disk.manifests import manifest_of, read_manifest
+from napari_breastseg.session.disk.places import LABELS
+from napari_breastseg.session.disk.text import to_json
 from napari_breastseg.session.journal import Journal, now
-from napari_breastseg.session.manifests import manifest_of, read_manifest
-from napari_breastseg.session.places import LABELS
-from napari_breastseg.session.text import to_json
 
 EVERY = 50
 """Edits between two snapshots of a case at least."""

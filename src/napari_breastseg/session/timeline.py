@@ -15,12 +15,12 @@ import numpy.typing as npt
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, box_around, overlay, slices
 from napari_breastseg.session.annotations import Annotations, unpacked
 from napari_breastseg.session.cases import Cases
+from napari_breastseg.session.disk.text import understood
 from napari_breastseg.session.journal import Journal
 from napari_breastseg.session.marks import events, marks
 from napari_breastseg.session.models import CURRENT, Models
 from napari_breastseg.session.predictions import Predictions
 from napari_breastseg.session.rows import Comparison, EditRow, MarkRow, Moment, RoundRow, Share, Version
-from napari_breastseg.session.text import understood
 
 Place: TypeAlias = tuple[slice, ...]
 

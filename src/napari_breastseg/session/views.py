@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from napari_breastseg.errors import InputError, SessionError
+from napari_breastseg.session.disk.text import to_json
 from napari_breastseg.session.journal import Journal
-from napari_breastseg.session.text import to_json
 
 _log = logging.getLogger(__name__)
 _LAST = "last-case"

@@ -18,7 +18,7 @@ from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.session.places import DATABASE
+from napari_breastseg.session.disk.places import DATABASE
 from napari_breastseg.widgets import _layers as layers
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._messages import told

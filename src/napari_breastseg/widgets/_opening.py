@@ -15,7 +15,7 @@ from napari_breastseg.case import Case, Prediction, overlay
 from napari_breastseg.errors import InputError, SessionError, SessionLockedError
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.session.lock import owner
+from napari_breastseg.session.disk.lock import owner
 from napari_breastseg.widgets._layers import case_layers
 from napari_breastseg.widgets._lazy import Slabs
 from napari_breastseg.widgets._view_state import ViewState

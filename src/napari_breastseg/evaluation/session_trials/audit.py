@@ -14,7 +14,7 @@ from napari_breastseg.evaluation.session_trials.material import follow_script, s
 from napari_breastseg.evaluation.session_trials.trial import Aim
 from napari_breastseg.evaluation.session_trials.writer import Acknowledged
 from napari_breastseg.session import Session
-from napari_breastseg.session.durable import TEMPORARY
+from napari_breastseg.session.disk.durable import TEMPORARY
 
 EARLIER = 5
 """How many earlier versions are compared each time, chosen at random."""

@@ -17,7 +17,7 @@ from napari_breastseg.evaluation.session_trials.material import random_edit, sma
 from napari_breastseg.evaluation.session_trials.trial import Aim, Trial
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.session.places import DATABASE
+from napari_breastseg.session.disk.places import DATABASE
 
 EDITS = 12
 SNAPSHOTS = (4, 8)

@@ -15,7 +15,7 @@ from napari_breastseg.evaluation.session_trials.remote import RemoteSession, ope
 from napari_breastseg.evaluation.session_trials.trial import Aim, Trial
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session
-from napari_breastseg.session.places import LOCK
+from napari_breastseg.session.disk.places import LOCK
 
 WRITERS = 2
 _NEXT = np.zeros(256, np.uint8)

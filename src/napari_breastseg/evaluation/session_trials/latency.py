@@ -15,7 +15,7 @@ from napari_breastseg.evaluation.session_trials.stores import OURS, Store, kilob
 from napari_breastseg.evaluation.session_trials.trial import Aim, Trial
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session
-from napari_breastseg.session.places import DATABASE
+from napari_breastseg.session.disk.places import DATABASE
 
 SHAPE: Shape = (256, 512, 512)
 RADIUS = 10

@@ -14,7 +14,7 @@ from napari_breastseg.evaluation.session_trials.material import random_edit, sma
 from napari_breastseg.evaluation.session_trials.trial import Aim, Trial
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.session.durable import TEMPORARY
+from napari_breastseg.session.disk.durable import TEMPORARY
 
 EDITS = 10
 _CALLS = "trace=write,pwrite64,fsync,fdatasync,rename,renameat,renameat2"

@@ -15,7 +15,7 @@ from napari_breastseg.case import UNDECIDED, Case, Geometry, slices
 from napari_breastseg.evaluation.session_trials.history import Labels
 from napari_breastseg.evaluation.session_trials.material import Shape
 from napari_breastseg.session import Edit, Session
-from napari_breastseg.session.places import CASES
+from napari_breastseg.session.disk.places import CASES
 
 OURS = "session"
 _CHUNK = 64

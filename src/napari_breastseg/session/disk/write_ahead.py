@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.session.durable import aside, publish, settle
-from napari_breastseg.session.places import DAMAGED, DATABASE
+from napari_breastseg.session.disk.durable import aside, publish, settle
+from napari_breastseg.session.disk.places import DAMAGED, DATABASE
 
 _log = logging.getLogger(__name__)
 _MAGIC = 0x377F0682

@@ -9,7 +9,7 @@ import hashlib
 
 import numpy as np
 
-from napari_breastseg.session.bits import CRC32C, flipped_bit, with_flipped
+from napari_breastseg.session.upkeep.bits import CRC32C, flipped_bit, with_flipped
 
 _SMALL = 4096
 _MOST_CHUNKS = 4096

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.text import understood
+from napari_breastseg.session.disk.text import understood
 
 LARGEST_VOLUME = 2**31
 """Voxels of one phase: 2 GiB of labels, eight times a volume of 512 x 512 x 1024."""

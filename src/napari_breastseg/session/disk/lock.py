@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_breastseg.errors import SessionLockedError
-from napari_breastseg.session.places import LOCK
+from napari_breastseg.session.disk.places import LOCK
 
 _FAR = 1 << 30
 """Windows locks bytes and then nobody may read them: this one lies far behind the owner's text."""

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.session.durable import TEMPORARY, in_words, remove
+from napari_breastseg.session.disk.durable import TEMPORARY, in_words, remove
+from napari_breastseg.session.disk.places import CASES, LABELS, PREDICTIONS
 from napari_breastseg.session.parts import Parts
-from napari_breastseg.session.places import CASES, LABELS, PREDICTIONS
 
 
 def compact(parts: Parts) -> Job[int]:

@@ -18,18 +18,18 @@ from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError, SessionError
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.annotations import UndoLine, replay
-from napari_breastseg.session.durable import aside, in_words, make_folder, publish, settle
+from napari_breastseg.session.disk.durable import aside, in_words, make_folder, publish, settle
+from napari_breastseg.session.disk.manifests import Manifest, problem_with, problems_with, read_manifest, strangers
+from napari_breastseg.session.disk.packing import checksum
+from napari_breastseg.session.disk.places import DAMAGED, DATABASE, is_link
+from napari_breastseg.session.disk.text import from_json, to_json, understood
 from napari_breastseg.session.journal import counter_of
-from napari_breastseg.session.manifests import Manifest, problem_with, problems_with, read_manifest, strangers
-from napari_breastseg.session.mend_files import mended_file
-from napari_breastseg.session.mend_rows import from_around, with_one_bit
 from napari_breastseg.session.models import CURRENT
 from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
-from napari_breastseg.session.packing import checksum
 from napari_breastseg.session.parts import Parts
-from napari_breastseg.session.places import DAMAGED, DATABASE, is_link
 from napari_breastseg.session.schema import TABLES, insert, is_whole, named
-from napari_breastseg.session.text import from_json, to_json, understood
+from napari_breastseg.session.upkeep.mend_files import mended_file
+from napari_breastseg.session.upkeep.mend_rows import from_around, with_one_bit
 
 
 class Repair:

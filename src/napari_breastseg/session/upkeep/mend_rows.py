@@ -13,10 +13,10 @@ import numpy.typing as npt
 from napari_breastseg.case import box_around, slices
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session.annotations import unpacked
-from napari_breastseg.session.bits import CRC32, flipped_bit, with_flipped
+from napari_breastseg.session.disk.packing import ENCODED_HEAD, Sql, checksum, encode, pack, pack_mask
+from napari_breastseg.session.disk.text import to_json
 from napari_breastseg.session.journal import now
-from napari_breastseg.session.packing import ENCODED_HEAD, Sql, checksum, encode, pack, pack_mask
-from napari_breastseg.session.text import to_json
+from napari_breastseg.session.upkeep.bits import CRC32, flipped_bit, with_flipped
 
 _JSON = {
     "case": ("shape", "geometry", "times", "metadata", "manifest"),

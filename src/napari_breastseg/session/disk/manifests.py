@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.places import is_link
-from napari_breastseg.session.text import from_json, understood
+from napari_breastseg.session.disk.places import is_link
+from napari_breastseg.session.disk.text import from_json, understood
 
 Manifest: TypeAlias = dict[str, list[Any]]
 """Relative path (with ``/``) of every file of a folder: ``[size in bytes, sha256]``."""

@@ -18,8 +18,8 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from napari_breastseg.errors import SessionError
-from napari_breastseg.session.chunks import check_array, check_shape
-from napari_breastseg.session.manifests import Manifest, check_quickly
+from napari_breastseg.session.disk.chunks import check_array, check_shape
+from napari_breastseg.session.disk.manifests import Manifest, check_quickly
 
 _SHARD_BYTES = 128 * 2**20
 _KEY = "napari-breastseg"

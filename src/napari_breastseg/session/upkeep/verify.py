@@ -16,14 +16,14 @@ from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import BreastSegError
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.annotations import UndoLine, replay
+from napari_breastseg.session.disk.manifests import problems_with, read_manifest, strangers
+from napari_breastseg.session.disk.packing import checksum
+from napari_breastseg.session.disk.places import is_link
+from napari_breastseg.session.disk.text import from_json
 from napari_breastseg.session.journal import counter_of
-from napari_breastseg.session.manifests import problems_with, read_manifest, strangers
 from napari_breastseg.session.opening import DAMAGED_LOG, REPAIRED
-from napari_breastseg.session.packing import checksum
 from napari_breastseg.session.parts import Parts
-from napari_breastseg.session.places import is_link
 from napari_breastseg.session.schema import TABLES, named
-from napari_breastseg.session.text import from_json
 
 
 class Verifier:
