@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case, slices
 from napari_breastseg.errors import InputError
+from napari_breastseg.evaluation.annotators.robot import Correction, correct
 from napari_breastseg.evaluation.metrics import dice
-from napari_breastseg.evaluation.robot import Correction, correct
 from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session

@@ -6,9 +6,9 @@ import pytest
 
 from napari_breastseg.case import Geometry, slices
 from napari_breastseg.errors import InputError
-from napari_breastseg.evaluation.brush import cover, distance, drags, painting_seconds, travel_seconds
+from napari_breastseg.evaluation.annotators.brush import cover, distance, drags, painting_seconds, travel_seconds
+from napari_breastseg.evaluation.annotators.robot import BACKGROUND_LIMIT, Correction, correct, near_border
 from napari_breastseg.evaluation.metrics import dice
-from napari_breastseg.evaluation.robot import BACKGROUND_LIMIT, Correction, correct, near_border
 
 SHAPE = (24, 40, 44)
 GEOMETRY = Geometry((1.6, 0.8, 0.8), np.diag([0.8, 0.8, 1.6, 1.0]), (44, 40, 24))

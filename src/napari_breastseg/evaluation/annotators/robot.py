@@ -8,7 +8,7 @@ The rule follows RootPainter's published simulated annotator, carried to three d
   discs that stay inside the true class; such a stroke also repaints voxels that were right already, and those count as annotated too.
 - Annotated background is at most ten times annotated tumour. Where the limit would stop the robot, it first marks the middle of the tumour
   in the plane's widest tumour slice; what still does not fit is left for a later round. Without tumour in the reference there is no limit.
-- Looking at a slice costs 0.2 s before and 0.2 s after; the rest of the time model is in :mod:`napari_breastseg.evaluation.brush`.
+- Looking at a slice costs 0.2 s before and 0.2 s after; the rest of the time model is the brush's, see :mod:`.brush`.
 
 Real people are less exact: figures obtained with a robot are optimistic.
 """
@@ -25,7 +25,7 @@ from scipy import ndimage
 
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, Geometry
 from napari_breastseg.errors import InputError
-from napari_breastseg.evaluation.brush import Disc, Plane, cover, drags, painting_seconds, travel_seconds
+from napari_breastseg.evaluation.annotators.brush import Disc, Plane, cover, drags, painting_seconds, travel_seconds
 
 PLANES = ("axial", "coronal", "sagittal")
 BORDER = 2
