@@ -1,0 +1,96 @@
+"""Clicks where the mask is most wrong, by the rule of the CVPR 2025 challenge on interactive 3-D segmentation.
+
+A click goes to the voxel that lies deepest in the largest component of errors (26 neighbours, missing and surplus voxels together, the end
+of the image counts as its border). Different here: depth is measured in mm, and the click paints a ball, because a voxel teaches little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_breastseg.case import Box, Geometry, box_around
+from napari_breastseg.errors import InputError
+
+LARGEST_RADIUS = 15.0
+"""Radius in mm of the largest ball."""
+
+Volume = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Click:
+    """A ball that is painted with one click.
+
+    Parameters
+    ----------
+    box : Box
+    mask : ndarray of bool
+        Voxels of the box that are painted.
+    value : int
+        0 erases, 1 paints tumour.
+    """
+
+    box: Box
+    mask: Volume
+    value: int
+
+
+def click(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometry, rng: np.random.Generator) -> Click | None:
+    """Return the click that `mask` needs most, None where nothing is wrong.
+
+    The ball is the largest one that paints nothing but errors of its own kind, at least one voxel and at most
+    :data:`LARGEST_RADIUS` mm.
+
+    Parameters
+    ----------
+    reference, mask : ndarray, shape (z, y, x)
+        Tumour where not 0: the truth, and the mask that is shown.
+    geometry : Geometry
+    rng : Generator
+        Chooses between components of one size and voxels of one depth.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    if reference.shape != mask.shape or mask.ndim != 3:
+        raise InputError(f"A mask of shape {mask.shape} cannot be clicked with a reference of shape {reference.shape}. Use the same grid.")
+    truth = reference.astype(bool)
+    labels, count = ndimage.label(truth ^ mask.astype(bool), np.ones((3, 3, 3)))
+    if not count:
+        return None
+    sizes = np.bincount(labels.ravel())[1:]
+    label = 1 + int(rng.choice(np.flatnonzero(sizes == sizes.max())))
+    around = ndimage.find_objects(labels, label)[label - 1]
+    component, truth = labels[around] == label, truth[around]
+    margins = tuple(int(size > 1) for size in mask.shape)  # a 2-D image has nothing above and below
+    depth = _depth(component, margins, geometry.spacing)
+    deepest = np.argwhere(depth >= depth.max() - 1e-9)
+    centre = deepest[rng.integers(len(deepest))]
+    value = truth[tuple(centre)]
+    radius = min(float(_depth(component & (truth == value), margins, geometry.spacing)[tuple(centre)]), LARGEST_RADIUS)
+    ball = _ball(component.shape, centre, radius, geometry.spacing)
+    box = box_around(ball)
+    assert box is not None
+    z, y, x = ((int(start.start) + low, int(start.start) + high) for start, (low, high) in zip(around, box, strict=True))
+    return Click((z, y, x), ball[tuple(slice(low, high) for low, high in box)], int(value))
+
+
+def _depth(inside: Volume, margins: tuple[int, ...], spacing: tuple[float, float, float]) -> npt.NDArray[np.float64]:
+    """Distance in mm to the nearest voxel outside; so many voxels beyond the array are outside, too."""
+    depth = ndimage.distance_transform_edt(np.pad(inside, [(m, m) for m in margins]), sampling=spacing)
+    return np.asarray(depth[tuple(slice(m, m + n) for m, n in zip(margins, inside.shape, strict=True))], np.float64)
+
+
+def _ball(shape: tuple[int, ...], centre: npt.NDArray[Any], radius: float, spacing: tuple[float, float, float]) -> Volume:
+    """Voxels nearer to the centre than `radius` mm; always the centre itself."""
+    z, y, x = (((np.arange(n) - c) * s) ** 2 for n, c, s in zip(shape, centre, spacing, strict=True))
+    ball: Volume = z[:, None, None] + y[:, None] + x < (radius - 1e-9) ** 2
+    ball[tuple(centre)] = True
+    return ball
