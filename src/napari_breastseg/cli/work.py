@@ -147,7 +147,7 @@ def refuse_early(case: Case, model: str) -> None:
 def learn_session(speaker: Report, folder: Path, corrections: Sequence[str], steps: int | None, device: str) -> dict[str, Any]:
     """Record completely corrected masks, if any are given, and go one learning round."""
     from napari_breastseg.loop import AnnotationLoop
-    from napari_breastseg.training.from_corrections import LearnConfig
+    from napari_breastseg.training.config import LearnConfig
 
     with Session.open(folder) as session:
         masks = [_correction(session, text) for text in corrections]

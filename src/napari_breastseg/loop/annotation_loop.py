@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
 from napari_breastseg.session.disk.places import WORK
+from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import Correction
-from napari_breastseg.training.from_corrections import LearnConfig
 
 LEARNER = "napari_breastseg.training.from_corrections:learn"
 FEWEST_VOXELS = 50
@@ -43,8 +43,8 @@ class RoundOutcome:
         Why, for people.
     figures : mapping
         The gate's numbers.
-    model : str
-        sha256 of the candidate, adopted or not.
+    parent, model : str
+        sha256 of the model that was in use, and of the candidate, adopted or not.
     seconds : float
     """
 
@@ -52,6 +52,7 @@ class RoundOutcome:
     adopted: bool
     reasons: tuple[str, ...]
     figures: Mapping[str, Any]
+    parent: str
     model: str
     seconds: float
 
@@ -66,6 +67,8 @@ class AnnotationLoop:
         Starter model by name, or weights by path: what the session begins with if it has no current model yet.
     device : str
         "auto", "cpu", "cuda" or "mps".
+    where : callable
+        Where learning runs: in a child process, or what :mod:`napari_breastseg.compute` offers else.
 
     Raises
     ------
@@ -73,9 +76,12 @@ class AnnotationLoop:
         If the session has no model yet and `model` cannot be loaded.
     """
 
-    def __init__(self, session: Session, model: str | Path = "hcma-unet", device: str = "auto") -> None:
+    def __init__(
+        self, session: Session, model: str | Path = "hcma-unet", device: str = "auto", where: Callable[..., Job[Any]] = in_child
+    ) -> None:
         self.session = session
         self.device = device
+        self._where = where
         self._sides = Sides(session)
         if session.current_model is None:
             self.use(model)
@@ -135,12 +141,12 @@ class AnnotationLoop:
                 "folder": folder,
                 "device": self.device,
             }
-            result = yield from in_child(LEARNER, kwargs, name="learning")
+            result = yield from self._where(LEARNER, kwargs, name="learning")
             decision = result.decision
             candidate = self.session.add_model(result.weights, load_model(result.weights).card)
             seqs = {one.case_id: one.seq for one in corrected}
             number = self.session.add_round(list(seqs), parent, candidate, decision.adopted, decision.reasons, dict(decision.figures), seqs)
-        return RoundOutcome(number, decision.adopted, tuple(decision.reasons), decision.figures, candidate, result.seconds)
+        return RoundOutcome(number, decision.adopted, tuple(decision.reasons), decision.figures, parent, candidate, result.seconds)
 
     def _current(self) -> str:
         sha = self.session.current_model

@@ -7,16 +7,10 @@ turned into a rank, the share of the waiting cases with as much of it or less, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from napari_breastseg.errors import ComputeError, InputError, ModelError, SessionError
-from napari_breastseg.loop.glances import Glances, Vector
-from napari_breastseg.progress import Job, Progress
+from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
 
 STANDS_OUT = 0.5

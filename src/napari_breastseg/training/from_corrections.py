@@ -28,6 +28,7 @@ from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.software import software
+from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import CorrectedWindow, Correction, balanced_accuracy, load_windows
 from napari_breastseg.training.encoded import Encoded, encode, log_odds
 from napari_breastseg.training.gate import Decision, Score, judge
@@ -36,31 +37,6 @@ from napari_breastseg.training.replay import EXAM_SEEDS, PRACTICE_SEEDS, Window,
 
 BLENDS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1)
 """Shares of the way from the parent to the fine-tuned weights that are offered to the gate."""
-
-
-@dataclass(frozen=True)
-class LearnConfig:
-    """Settings of :func:`learn`.
-
-    Parameters
-    ----------
-    steps : int
-    learning_rate : float
-    trust, replay, distillation, l2sp : float
-        Weights of the trust region, of the labels and of the previous model's answers on replay, and of the pull to the base model.
-    reach : int
-        Voxels of the working grid around a correction within which the previous model is no longer trusted.
-    seed : int
-    """
-
-    steps: int = 120
-    learning_rate: float = 1e-3
-    trust: float = 4.0
-    replay: float = 2.0
-    distillation: float = 4.0
-    l2sp: float = 1e-3
-    reach: int = 1
-    seed: int = 0
 
 
 @dataclass(frozen=True)
