@@ -55,3 +55,17 @@ def run(job: Job[T], listener: Callable[[Progress], None] | None = None) -> T:
                 listener(progress)
     finally:
         job.close()
+
+
+def retold(job: Job[T], tell: Callable[[Progress], Progress]) -> Job[T]:
+    """Return `job` with every Progress as `tell` puts it; the part of a larger job that way speaks of the whole."""
+    try:
+        while True:
+            try:
+                step = next(job)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            yield tell(step)
+    finally:
+        job.close()

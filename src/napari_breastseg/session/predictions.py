@@ -28,6 +28,8 @@ _KINDS = {"probability": np.dtype(np.float32), "coarse": np.dtype(np.uint8), "re
 _LARGEST = 2**33
 """Bytes of an array: eight times a probability of 256 x 1024 x 1024 voxels."""
 _PATH = re.compile(r"probability|coarse|refined|maps/\d+")
+_ASIDE = "only compared"
+"""The detail that marks a prediction which is kept for comparing versions of the model: no mask ever comes from it."""
 
 
 class StoredMaps(Mapping[str, npt.NDArray[Any]]):
@@ -59,13 +61,14 @@ class Predictions:
         """Return where the arrays of a prediction lie."""
         return self._root / PREDICTIONS / f"{int(number)}.zarr"
 
-    def add(self, case_id: str, prediction: Prediction) -> int:
+    def add(self, case_id: str, prediction: Prediction, only_compared: bool) -> int:
         """Store `prediction` and return its number; the arrays are on the disk before the row is."""
         self._journal.writable()
         shape = self._cases.shape(case_id)
         volumes = _volumes(prediction, shape)
         spacing = self._cases.geometry(case_id).spacing
-        details = to_json(dict(prediction.details), "The prediction's details")
+        said = dict(prediction.details) | ({_ASIDE: True} if only_compared else {})
+        details = to_json(said, "The prediction's details")
         with in_words("The prediction"), aside(self._root / PREDICTIONS) as temporary:
             zarr.create_group(store=str(temporary), zarr_format=3)
             for path, (name, array) in volumes.items():
@@ -83,9 +86,8 @@ class Predictions:
                 return self._journal.append("prediction", **values, seq=int(self._journal.head(counter_of("edit", case_id)) or 0))
 
     def rows(self, case_id: str) -> list[PredictionRow]:
-        """Return the predictions of a case, oldest first."""
-        self._cases.row(case_id)
-        found = self._journal.rows("prediction", "case_id=?", (case_id,))
+        """Return the predictions that the masks of a case come from, oldest first."""
+        found = self._shown(case_id)
         return [PredictionRow(row["id"], row["model"], row["time"], from_json(row["details"], _named(row)), row["seq"]) for row in found]
 
     def get(self, case_id: str, number: int | None, in_memory: bool) -> Prediction | None:
@@ -110,9 +112,19 @@ class Predictions:
         row = self._row(case_id, number)
         return None if row is None else self._array(row, "refined")
 
-    def _row(self, case_id: str, number: int | None) -> sqlite3.Row | None:
+    def by(self, case_id: str, model: str) -> npt.NDArray[np.uint8] | None:
+        """Return the latest refined mask that a model gave of the case, also one that was only compared; None if it never did."""
+        self._cases.row(case_id)
+        found = self._journal.rows("prediction", "case_id=? AND model=?", (case_id, model))
+        return self._array(found[-1], "refined") if found else None
+
+    def _shown(self, case_id: str) -> list[sqlite3.Row]:
         self._cases.row(case_id)
         found = self._journal.rows("prediction", "case_id=?", (case_id,))
+        return [row for row in found if _ASIDE not in from_json(row["details"], _named(row))]
+
+    def _row(self, case_id: str, number: int | None) -> sqlite3.Row | None:
+        found = self._shown(case_id)
         if number is None:
             return found[-1] if found else None
         for row in found:

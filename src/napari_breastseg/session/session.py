@@ -256,9 +256,16 @@ class Session:
 
     # Predictions
 
-    def add_prediction(self, case_id: str, prediction: Prediction) -> int:
-        """Store a prediction on the case's grid and return its number; it is there whole or not at all."""
-        return self._open.predictions.add(case_id, prediction)
+    def add_prediction(self, case_id: str, prediction: Prediction, only_compared: bool = False) -> int:
+        """Store a prediction on the case's grid and return its number; it is there whole or not at all.
+
+        One that is `only_compared` never becomes the case's mask nor part of its history; :meth:`predicted_by` alone finds it.
+        """
+        return self._open.predictions.add(case_id, prediction, only_compared)
+
+    def predicted_by(self, case_id: str, model: str) -> npt.NDArray[np.uint8] | None:
+        """Return the latest refined mask that the model with this sha256 gave of a case, None if there is none."""
+        return self._open.predictions.by(case_id, model)
 
     def predictions(self, case_id: str) -> list[PredictionRow]:
         """Return the predictions of a case without their arrays, oldest first."""

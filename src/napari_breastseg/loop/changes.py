@@ -1,0 +1,130 @@
+"""What a learning round changed: the voxels that one version of the model marks and the other does not, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import TUMOUR, UNDECIDED, Box, box_around, slices
+from napari_breastseg.inference import predict
+from napari_breastseg.methods.model import load_model
+from napari_breastseg.progress import Job, Progress, retold
+from napari_breastseg.session import Session
+
+Mask = npt.NDArray[np.uint8]
+GAINED, LOST = 1, 2
+
+
+@dataclass(frozen=True)
+class ModelChange:
+    """How the predictions of two versions of the model differ on a case.
+
+    Parameters
+    ----------
+    case_id, name : str
+    before, after : str
+        sha256 of the two versions.
+    box : Box or None
+        The smallest box around what differs, None if nothing does.
+    drawn : ndarray, shape of the box, uint8
+        1 where only the later version sees tumour (gained), 2 where only the earlier one does (lost).
+    gained_ml, lost_ml : float
+    dice_before, dice_after : float or None
+        Dice of each version with the annotation, over the voxels that are annotated; None if none is.
+    """
+
+    case_id: str
+    name: str
+    before: str
+    after: str
+    box: Box | None
+    drawn: Mask
+    gained_ml: float
+    lost_ml: float
+    dice_before: float | None
+    dice_after: float | None
+
+    def on_grid(self, shape: tuple[int, int, int]) -> Mask:
+        """Return what differs on the grid of the case, 0 elsewhere."""
+        whole = np.zeros(shape, np.uint8)
+        if self.box is not None:
+            whole[slices(self.box)] = self.drawn
+        return whole
+
+
+def changes(session: Session, case_id: str, before: str, after: str, device: str = "auto") -> Job[ModelChange]:
+    """Compare what two versions of the model say of a case.
+
+    What is not stored yet is predicted. It is stored for comparing only: the case's mask stays as it is.
+
+    Parameters
+    ----------
+    session : Session
+    case_id : str
+    before, after : str
+        sha256 of two models of the session.
+    device : str
+
+    Raises
+    ------
+    InputError
+        If the case or a model is unknown, or the case lacks what the model needs.
+    ModelError
+        If a model's file is damaged.
+    ComputeError
+        If the device is missing or memory does not suffice.
+    """
+    first = yield from _mask(session, case_id, before, device, "the version before")
+    second = yield from _mask(session, case_id, after, device, "the new version")
+    case, annotation = session.case(case_id), session.annotation(case_id)
+    drawn = np.where(second > first, np.uint8(GAINED), np.where(first > second, np.uint8(LOST), np.uint8(0)))
+    box = box_around(drawn != 0)
+    part = drawn[slices(box)].copy() if box is not None else np.empty((0, 0, 0), np.uint8)
+    gained, lost = (float(np.count_nonzero(part == what) * case.geometry.voxel_ml) for what in (GAINED, LOST))
+    return ModelChange(case_id, case.name, before, after, box, part, gained, lost, dice(first, annotation), dice(second, annotation))
+
+
+def all_changes(
+    session: Session, before: str, after: str, device: str = "auto", case_ids: Sequence[str] | None = None
+) -> Job[list[ModelChange]]:
+    """Compare two versions of the model on every case of the session, or on `case_ids` in their order; see :func:`changes`.
+
+    The payload of the Progress after each case is its :class:`ModelChange`. What was predicted before a cancel is kept.
+    """
+    wanted = session.cases if case_ids is None else case_ids
+    found: list[ModelChange] = []
+    for number, case_id in enumerate(wanted):
+        told = partial(_of_all, number, len(wanted), case_id)
+        found.append((yield from retold(changes(session, case_id, before, after, device), told)))
+        yield Progress(number + 1, len(wanted), f"{case_id}: compared", found[-1])
+    return found
+
+
+def dice(mask: Mask, annotation: Mask) -> float | None:
+    """Return the Dice of a mask with the annotation over the voxels that are annotated; 1 if both see no tumour there, None if none is."""
+    decided = annotation != UNDECIDED
+    if not decided.any():
+        return None
+    said, predicted = annotation[decided] == TUMOUR, mask[decided] == TUMOUR
+    total = np.count_nonzero(said) + np.count_nonzero(predicted)
+    return 1.0 if total == 0 else 2 * np.count_nonzero(said & predicted) / total
+
+
+def _mask(session: Session, case_id: str, model: str, device: str, words: str) -> Job[Mask]:
+    """Return what a model says of a case, predicted now if that is not stored."""
+    stored = session.predicted_by(case_id, model)
+    if stored is not None:
+        return stored
+    job = predict(session.case(case_id), load_model(session.model_path(model)), device=device)
+    prediction = yield from retold(job, lambda step: Progress(step.step, step.total, f"predicting with {words}"))
+    if not session.read_only:
+        session.add_prediction(case_id, prediction, only_compared=True)
+    return prediction.refined
+
+
+def _of_all(number: int, total: int, case_id: str, step: Progress) -> Progress:
+    return Progress(number, total, f"{case_id}: {step.message} ({step.step} of {step.total})")
