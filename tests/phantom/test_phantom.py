@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import ndimage
 from skimage import measure
 
 from napari_breastseg.errors import InputError
-from napari_breastseg.phantom import CURVES, TISSUES, make_phantom
+from napari_breastseg.phantom import CURVES, OTHER_SCANNER, TISSUES, Phantom, make_phantom
 from napari_breastseg.phantom.anatomy import make_anatomy
 from napari_breastseg.phantom.benign import draw_benign_mass
 from napari_breastseg.phantom.contrast import NO_UPTAKE, PERSISTENT, PLATEAU, WASHOUT, Kinetics
@@ -129,3 +130,35 @@ def test_benign_masses_are_smooth() -> None:
         compactness.append(surface / (np.pi ** (1 / 3) * (6 * inside.sum()) ** (2 / 3)))
     assert len(compactness) >= 3
     assert np.median(compactness) < 1.25
+
+
+def test_the_other_scanner_differs_as_it_says() -> None:
+    """The same seed, shape and field of view, with one property after the other put back."""
+    scanners = {
+        "other": OTHER_SCANNER,
+        "noise": replace(OTHER_SCANNER, noise=1.0),
+        "enhancement": replace(OTHER_SCANNER, enhancement=1.0),
+        "fat": replace(OTHER_SCANNER, fat_suppressed=True),
+        **{f"shading {power}": replace(OTHER_SCANNER, noise=0.0, shading=power) for power in (1.0, OTHER_SCANNER.shading, 2.4)},
+    }
+    made = {name: make_phantom(4, SMALL, 2, 1, 20.0, scanner=scanner) for name, scanner in scanners.items()}
+    other = made["other"]
+    assert other.case.geometry.spacing == OTHER_SCANNER.spacing
+    assert not other.case.metadata["fat_suppressed"] and made["fat"].case.metadata["fat_suppressed"]
+
+    def mean(phantom: Phantom, tissue: str, phase: int = 0) -> float:
+        return float(phantom.case.phase(phase)[phantom.tissue == TISSUES.index(tissue)].mean())
+
+    def air(phantom: Phantom) -> float:  # magnitude images of nothing: the mean is proportional to the noise
+        far = ~ndimage.binary_dilation(phantom.tissue != TISSUES.index("air"), iterations=4)
+        return float(phantom.case.phase(0)[far].mean())
+
+    assert air(other) / air(made["noise"]) == pytest.approx(OTHER_SCANNER.noise, rel=0.05)
+    assert mean(other, "fat") > mean(other, "gland") and mean(made["fat"], "fat") < mean(made["fat"], "gland")
+    rises = [mean(made[name], "lesion", 1) - mean(made[name], "lesion") for name in ("other", "enhancement")]
+    assert rises[0] / rises[1] == pytest.approx(OTHER_SCANNER.enhancement, abs=0.05)
+    inside = ndimage.binary_erosion(other.tissue == TISSUES.index("fat"))
+    plain, usual, strong = (np.log(made[f"shading {power}"].case.phase(1)[inside]) for power in (1.0, OTHER_SCANNER.shading, 2.4))
+    # A power of the sensitivity: its logarithm is scaled, so equal steps of the power are equal steps of the image's logarithm.
+    assert np.corrcoef(usual - plain, strong - usual)[0, 1] > 0.99
+    assert np.std(usual - plain) > 0.05

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
-from napari_breastseg.phantom.acquisition import acquire, draw_protocol
+from napari_breastseg.phantom.acquisition import OTHER_SCANNER, Scanner, acquire, draw_protocol
 from napari_breastseg.phantom.anatomy import AIR, BENIGN, LESION, TISSUES, VESSEL, make_anatomy
 from napari_breastseg.phantom.benign import draw_benign_mass
 from napari_breastseg.phantom.contrast import CURVES, make_kinetics
 from napari_breastseg.phantom.lesions import draw_lesion
 from napari_breastseg.phantom.vessels import draw_vessels
 
-__all__ = ["CURVES", "TISSUES", "Phantom", "make_phantom"]
+__all__ = ["CURVES", "OTHER_SCANNER", "TISSUES", "Phantom", "Scanner", "make_phantom"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Phantom:
 
 def make_phantom(
     seed: int, shape: tuple[int, int, int] = (128, 192, 192), phases: int = 5, lesions: int | None = None, diameter: float | None = None,
-    benign: int = 0,
+    benign: int = 0, scanner: Scanner | None = None,
 ) -> Phantom:  # fmt: skip
     """Make one synthetic DCE-MRI examination; the same seed and options give the same voxels.
 
@@ -61,6 +61,8 @@ def make_phantom(
         Nominal diameter in mm; drawn from 4 to 50 mm if not given.
     benign : int
         Enhancing masses that are no tumours; everything else stays as it is without them.
+    scanner : Scanner, optional
+        Replaces the drawn protocol but for its times; the spacing is then the scanner's, so that `shape` decides the field of view.
 
     Raises
     ------
@@ -71,6 +73,8 @@ def make_phantom(
         raise InputError("A phantom needs at least 2 phases and 16 voxels along each axis. Ask for more.")
     rng = np.random.default_rng(seed)
     protocol = draw_protocol(rng, shape, phases)
+    if scanner is not None:
+        protocol = scanner.scans(protocol)
     anatomy = make_anatomy(rng, shape, protocol.spacing, protocol.bilateral)
     vessels = draw_vessels(rng, anatomy, protocol.spacing)
     wanted = int(rng.choice([0, 1, 2, 3], p=[0.08, 0.62, 0.2, 0.1])) if lesions is None else lesions
@@ -80,6 +84,7 @@ def make_phantom(
     own = np.random.default_rng((seed, BENIGN))
     masses = [mass for _ in range(benign) if (mass := draw_benign_mass(own, anatomy, protocol.spacing)) is not None]
     kinetics = make_kinetics(rng, anatomy, vessels, tumours, protocol.spacing, protocol.fat_suppressed, masses)
+    kinetics.amplitude *= np.float32(protocol.enhancement)
 
     tissue = anatomy.tissue
     tissue[vessels > 0.5] = VESSEL
