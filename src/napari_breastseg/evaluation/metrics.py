@@ -1,4 +1,4 @@
-"""Overlap of two masks.
+"""Overlap of two masks, nearness of their surfaces, and what clicks make of both.
 
 With A the mask and B the reference, |.| a number of voxels, TP = |A and B|, FP = |A| - TP, FN = |B| - TP. Where both masks are empty they
 agree, and every figure here is 1.0; where only one of them is empty, every figure is 0.0.
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
 
 from napari_breastseg.errors import InputError
 
@@ -71,6 +72,49 @@ def volumetric_similarity(mask: Mask, reference: Mask) -> float:
     c = counts(mask, reference)
     total = 2 * c.tp + c.fp + c.fn
     return _ratio(total - abs(c.fp - c.fn), total)
+
+
+def nsd(mask: Mask, reference: Mask, spacing: tuple[float, float, float], tolerance: float = 2.0) -> float:
+    """Normalised surface Dice: the share of both surfaces that lies no further than `tolerance` from the other one.
+
+    Surfaces run between the voxels and are weighed by their area (Nikolov et al., J Med Internet Res 2021;23:e26151), so that voxels need
+    not be cubes. In a 2-D image they are lines, weighed by their length.
+
+    Parameters
+    ----------
+    mask, reference : ndarray, shape (z, y, x)
+        z = 1 for a 2-D image.
+    spacing : tuple of float
+        Voxel size in mm.
+    tolerance : float
+        mm.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    from monai.metrics.utils import get_mask_edges
+
+    c = counts(mask, reference)
+    if c.tp + c.fp == 0 or c.tp + c.fn == 0:
+        return float(c.fp == c.fn)
+    flat = mask.shape[0] == 1
+    a, b = (m[0].astype(bool) if flat else m.astype(bool) for m in (mask, reference))
+    size = tuple(map(float, spacing[1:] if flat else spacing))
+    edge_a, edge_b, area_a, area_b = get_mask_edges(a, b, spacing=size)
+    near_a, near_b = (
+        edge & (distance_transform_edt(~other, sampling=size) <= tolerance) for edge, other in ((edge_a, edge_b), (edge_b, edge_a))
+    )
+    return float((area_a[near_a].sum() + area_b[near_b].sum()) / (area_a[edge_a].sum() + area_b[edge_b].sum()))
+
+
+def area_under_clicks(values: Sequence[float]) -> float:
+    """Area under a figure over the clicks, by trapezoids of width 1; `values[0]`, from before the first click, does not count.
+
+    For figures up to 1 the most is one less than the number of clicks.
+    """
+    return float(np.trapezoid(np.asarray(values[1:], float)))
 
 
 def bootstrap_interval(values: Sequence[float], draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
