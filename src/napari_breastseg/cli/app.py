@@ -169,6 +169,22 @@ def learn(
 
 
 @app.command()
+def queue(
+    session: SessionFolder,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only so many; default: all that wait.")] = None,
+    model: ModelName = "hcma-unet",
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say which case to correct next, and why: those first from which the model would probably learn most."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.queue import queue_session
+
+        speaker.answer(*queue_session(speaker, session, top, model, device))
+
+
+@app.command()
 def simulate(
     case: Annotated[Path, typer.Option(help="NIfTI file, or folder with one file per phase.")],
     reference: Annotated[Path, typer.Option(help="Mask of the tumour on the same grid.")],

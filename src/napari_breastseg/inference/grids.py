@@ -49,6 +49,11 @@ class Grid:
         """Return the channels within `window`."""
         return self.channels[(slice(None), *slices(window))]
 
+    def halved(self, patch: Sequence[int]) -> Grid:
+        """Return the same box at twice the spacing, covered by windows of `patch` voxels."""
+        half = resample(self.channels, [max(1, n // 2) for n in self.shape])
+        return Grid(self.box, half, plan_windows(half.shape[1:], patch))
+
     def to_case(self, values: Map) -> Map:
         """Resample values (z, y, x) on the working grid to the voxels of the box."""
         part: Map = resample(values[None], [high - low for low, high in self.box])[0]

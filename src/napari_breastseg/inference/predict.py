@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_breastseg.case import Box, Case, Prediction, slices
 from napari_breastseg.inference.grids import Grid, Map, Region, plan_grids
 from napari_breastseg.inference.runner import Runner
-from napari_breastseg.inference.windows import blending_weight, plan_windows
+from napari_breastseg.inference.windows import blend
 from napari_breastseg.methods.model import Model
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
@@ -134,19 +134,18 @@ class _Pass:
 
     def half_resolution(self, runner: Runner) -> Map:
         """Run at twice the spacing; return the probability on the case's grid and keep it as the guide of the refined pass."""
-        half = tuple(max(1, n // 2) for n in self.grid.shape)
-        channels = resample(self.grid.channels, half)
-        total, weight = np.zeros(half, np.float32), np.zeros(half, np.float32)
-        for window in plan_windows(half, self.patch):
-            _add(total, weight, window, runner.probability(channels[(slice(None), *slices(window))]))
+        half = self.grid.halved(self.patch)
+        total, weight = np.zeros(half.shape, np.float32), np.zeros(half.shape, np.float32)
+        for window in half.windows:
+            blend(total, weight, window, runner.probability(half.window(window)))
         coarse: Map = total / weight
         self.guide = resample(coarse[None], self.grid.shape)[0]
-        return self.grid.to_case(coarse)
+        return half.to_case(coarse)
 
     def refine(self, runner: Runner) -> Iterator[Box]:
         """Run the windows, those with the likeliest candidates first; yield the box of the case that each one covers."""
         for window in sorted(self.grid.windows, key=lambda w: -float(self.guide[slices(w)].max())):
-            _add(self.sum, self.weight, window, runner.probability(self.grid.window(window)))
+            blend(self.sum, self.weight, window, runner.probability(self.grid.window(window)))
             z, y, x = (
                 (start + int(low * (end - start) / m), start + min(end - start, math.ceil(high * (end - start) / m)))
                 for (low, high), (start, end), m in zip(window, self.box, self.grid.shape, strict=True)
@@ -161,9 +160,3 @@ class _Pass:
         """The blended probability within `box` of the case."""
         z, y, x = (slice(low - origin, high - origin) for (low, high), (origin, _) in zip(box, self.box, strict=True))
         return self.probability()[z, y, x]
-
-
-def _add(total: Map, weight: Map, window: Box, probability: Map) -> None:
-    importance = blending_weight((probability.shape[0], probability.shape[1], probability.shape[2]))
-    total[slices(window)] += importance * probability
-    weight[slices(window)] += importance

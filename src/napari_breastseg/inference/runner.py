@@ -79,6 +79,16 @@ class Runner:
         """
         return self._within_memory(lambda: self._features(channels))
 
+    def pooled(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the mean of each of the encoder's deepest features, shape (feature,), over one window of shape (channel, z, y, x).
+
+        Raises
+        ------
+        ComputeError
+            If even the CPU has too little memory.
+        """
+        return self._within_memory(lambda: self._pooled(channels))
+
     def _within_memory(self, work: Callable[[], T]) -> T:
         try:
             return work()
@@ -112,6 +122,12 @@ class Runner:
         x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
         with torch.inference_mode():
             return self.network.features(self.network.encode(x), x.shape[2:])[0][0].float().cpu()
+
+    def _pooled(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
+        with torch.inference_mode():
+            means: npt.NDArray[np.float32] = self.network.encode(x)[-1][0].float().flatten(1).mean(1).cpu().numpy()
+        return means
 
     def _agrees_with_cpu(self) -> bool:
         sample = np.random.default_rng(0).normal(size=(self.model.preset.channels, 32, 32, 32)).astype(np.float32)

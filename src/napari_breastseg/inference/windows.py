@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import Box
+from napari_breastseg.case import Box, slices
 
 STRETCH = 1.25
 """How much longer than the patch a window may be, if fewer windows then suffice: the networks take any size."""
@@ -45,3 +45,10 @@ def blending_weight(shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
     weight = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
     result: npt.NDArray[np.float32] = np.maximum(weight, 0.01).astype(np.float32)
     return result
+
+
+def blend(total: npt.NDArray[np.float32], weight: npt.NDArray[np.float32], window: Box, values: npt.NDArray[np.float32]) -> None:
+    """Add what a window says, (z, y, x), to the weighted sum over windows and to the sum of their weights."""
+    importance = blending_weight((values.shape[0], values.shape[1], values.shape[2]))
+    total[slices(window)] += importance * values
+    weight[slices(window)] += importance

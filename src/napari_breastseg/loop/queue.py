@@ -7,11 +7,21 @@ turned into a rank, the share of the waiting cases with as much of it or less, a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from napari_breastseg.progress import Job
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.errors import InputError, SessionError
+from napari_breastseg.loop.glances import Glance, Glances, Vector
+from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.session import Session
+
+T = TypeVar("T")
 
 STANDS_OUT = 0.5
 """Rank from which a thing counts as a reason."""
@@ -47,7 +57,7 @@ class Suggestion:
 def queue(session: Session, model: str | Path = "hcma-unet", device: str = "auto") -> Job[list[Suggestion]]:
     """Order the cases that nobody has corrected or called done; cases that cannot be predicted come last and say why.
 
-    What was seen of a case is kept in the user's cache folder, so that asking again takes no time. The session may be open for reading only.
+    What was seen of a case is kept in the user's cache folder: asking again takes no time. The session may be open for reading only.
 
     Parameters
     ----------
@@ -64,4 +74,115 @@ def queue(session: Session, model: str | Path = "hcma-unet", device: str = "auto
     ComputeError
         If the device is missing or memory does not suffice.
     """
-    raise NotImplementedError
+    glances = Glances(session, model, device)
+    done = [case_id for case_id in session.cases if _is_done(session, case_id)]
+    waiting = [case_id for case_id in session.cases if case_id not in done]
+    total = len(done) + len(waiting)
+    seen, refused = yield from _each(waiting, glances.look, 0, total)
+    known, _ = yield from _each(done if seen else [], glances.features, len(waiting), total)  # without a model's help some were corrected
+    ids, looks = list(seen), list(seen.values())
+    suggestions: list[Suggestion] = []
+    for place in arrange(looks, list(known.values())):
+        look = looks[place.index]
+        reasons = in_words(look, place, len(known), len(suggestions))
+        suggestions.append(Suggestion(ids[place.index], place.score, look.entropy, look.disagreement, place.distance, reasons))
+    return suggestions + [
+        Suggestion(case_id, 0.0, None, None, None, (f"it cannot be predicted: {why}",)) for case_id, why in refused.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the queue.
+
+    Attributes
+    ----------
+    index : int
+        Of the case.
+    score : float
+    distance : float or None
+        To the likest case that is known or stands above.
+    ranks : tuple of float
+        Of entropy, distance and, if there is one, disagreement.
+    """
+
+    index: int
+    score: float
+    distance: float | None
+    ranks: tuple[float, ...]
+
+
+def arrange(glances: Sequence[Glance], known: Sequence[Vector]) -> Iterator[Place]:
+    """Order cases by the mean of their ranks; the next one is chosen when the features of those above it count as known (k-centre greedy).
+
+    Parameters
+    ----------
+    glances : sequence of Glance
+        Of the waiting cases; of equals the earlier comes first.
+    known : sequence of ndarray, shape (feature,)
+        Features of the cases that are corrected already.
+    """
+    if not glances:
+        return
+    points = np.stack([glance.features for glance in glances])
+    distance = np.min([np.linalg.norm(points - one, axis=1) for one in known], axis=0) if known else np.full(len(points), np.inf)
+    apart = [glance.disagreement for glance in glances if glance.disagreement is not None]
+    fixed = [ranks([glance.entropy for glance in glances]), *([ranks(apart)] if apart else [])]
+    novelty = ranks(distance)
+    left = list(range(len(glances)))
+    while left:
+        scores = np.mean([novelty, *fixed], axis=0)
+        index = max(left, key=lambda one: scores[one])
+        found = (fixed[0][index], novelty[index], *(rank[index] for rank in fixed[1:]))
+        near = float(distance[index])
+        yield Place(index, float(scores[index]), near if np.isfinite(near) else None, tuple(map(float, found)))
+        left.remove(index)
+        distance = np.minimum(distance, np.linalg.norm(points - points[index], axis=1))
+        novelty = np.minimum(novelty, ranks(distance))  # no case gains by what is chosen above it, so the scores fall along the queue
+
+
+def ranks(values: Sequence[float] | npt.NDArray[np.float64]) -> Vector:
+    """Return for each value the share of all values that are no larger: 1 for the largest, equal values share a rank."""
+    found = np.asarray(values, float)
+    shares: Vector = np.searchsorted(np.sort(found), found, side="right") / len(found)
+    return shares
+
+
+def in_words(glance: Glance, place: Place, corrected: int, above: int) -> tuple[str, ...]:
+    """Say why a case stands where it does, with `corrected` cases compared with and so many `above` it in the queue."""
+    unsure, new, *_ = place.ranks
+    said = []
+    if glance.unsure_ml:
+        said.append((unsure, f"the model is unsure of {glance.unsure_ml:.{1 if glance.unsure_ml >= 0.95 else 2}f} mL"))
+    if glance.disagreement:
+        said.append((place.ranks[-1], f"the model and the one that it learned from disagree by {100 * glance.disagreement:.0f} %"))
+    if place.distance:
+        others = [f"the {corrected} cases corrected so far" if corrected > 1 else "the case corrected so far"] if corrected else []
+        others += ["those above it"] if above else []
+        said.append((new, f"unlike {' and '.join(others)}"))
+    reasons = tuple(words for rank, words in sorted(said, key=lambda one: -one[0]) if rank > STANDS_OUT)
+    return reasons or ("less stands out in it than in those above it" if above else "no other case stands out more",)
+
+
+def _is_done(session: Session, case_id: str) -> bool:
+    """Tell whether a person has edited a case or called it done."""
+    said = [mark.value for mark in session.marks(case_id) if mark.what == "case-done"]
+    return session.seq(case_id) > 0 or bool(said and said[-1])
+
+
+def _each(case_ids: Sequence[str], look: Callable[[str], Job[T]], first: int, total: int) -> Job[tuple[dict[str, T], dict[str, str]]]:
+    """Look at cases, of which the progress says that they begin with the `first` of `total`; return what is seen, and why some is not."""
+    seen: dict[str, T] = {}
+    refused: dict[str, str] = {}
+    for number, case_id in enumerate(case_ids, first):
+        message = f"Looking at case {number + 1} of {total}"
+        try:
+            seen[case_id] = yield from retold(look(case_id), partial(_told, number, total, message))
+        except (InputError, SessionError) as error:
+            refused[case_id] = str(error)
+    return seen, refused
+
+
+def _told(number: int, total: int, message: str, _: Progress) -> Progress:
+    """Put the steps within a case as that of the case: they are too small to count, but each is a chance to cancel."""
+    return Progress(number, total, message)
