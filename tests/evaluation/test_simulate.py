@@ -13,6 +13,7 @@ from napari_breastseg.evaluation.simulate import simulate
 from napari_breastseg.loop import RoundOutcome
 from napari_breastseg.progress import Job, Progress, run
 from napari_breastseg.session import Session
+from napari_breastseg.training.config import LearnConfig
 
 TRUTH = np.zeros((12, 16, 20), np.uint8)
 TRUTH[3:9, 4:12, 5:14] = 1
@@ -34,7 +35,7 @@ class FakeLoop:
         self.session.add_prediction(case_id, prediction)
         return prediction
 
-    def learn(self) -> Job[RoundOutcome]:
+    def learn(self, config: LearnConfig | None = None) -> Job[RoundOutcome]:
         yield Progress(0, 1, "learning")
         outcome = type(self).learning()
         self.rounds += 1
@@ -44,7 +45,7 @@ class FakeLoop:
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeLoop]:
     monkeypatch.setattr(simulation, "AnnotationLoop", FakeLoop)
-    monkeypatch.setattr(FakeLoop, "learning", staticmethod(lambda: RoundOutcome(1, True, ("better",), {}, "1" * 64, 2.0)), raising=False)
+    monkeypatch.setattr(FakeLoop, "learning", staticmethod(lambda: RoundOutcome(1, True, ("better",), {}, "0" * 64, "1" * 64, 2.0)), raising=False)
     return FakeLoop
 
 

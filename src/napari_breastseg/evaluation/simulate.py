@@ -19,6 +19,7 @@ from napari_breastseg.evaluation.metrics import dice
 from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session
+from napari_breastseg.training.config import LearnConfig
 
 
 def simulate(
@@ -67,7 +68,7 @@ def simulate(
     if rounds < 0:
         raise InputError(f"{rounds} rounds cannot be simulated. Give 0 or more.")
     rng = np.random.default_rng(seed)
-    with _session(session_path) as session:
+    with session_in(session_path) as session:
         loop = AnnotationLoop(session, model, device)
         case_id = session.add_case(case)
         done: list[dict[str, Any]] = []
@@ -87,11 +88,7 @@ def _round(loop: AnnotationLoop, case_id: str, reference: npt.NDArray[Any], rng:
         edited = record(session, case_id, corrected)
     start = time.perf_counter()
     if number and corrected.strokes:
-        try:
-            outcome = yield from loop.learn()
-            adopted, reasons = outcome.adopted, list(outcome.reasons)
-        except InputError as error:  # the robot, like a person, goes on correcting until there is enough to learn from
-            reasons = [str(error)]
+        adopted, reasons = yield from learn(loop)
     elif number:
         reasons = ["nothing was left to correct"]
     prediction = yield from loop.predict(case_id)
@@ -106,6 +103,15 @@ def _round(loop: AnnotationLoop, case_id: str, reference: npt.NDArray[Any], rng:
         "adopted": adopted,
         "reasons": reasons,
     }
+
+
+def learn(loop: AnnotationLoop, config: LearnConfig | None = None) -> Job[tuple[bool, list[str]]]:
+    """Learn and return whether the candidate was adopted and why; too little to learn from is a reason, not an end."""
+    try:
+        outcome = yield from loop.learn(config)
+    except InputError as error:  # the robot, like a person, goes on correcting until there is enough
+        return False, [str(error)]
+    return outcome.adopted, list(outcome.reasons)
 
 
 def record(session: Session, case_id: str, correction: Correction) -> int:
@@ -125,7 +131,8 @@ def record(session: Session, case_id: str, correction: Correction) -> int:
 
 
 @contextmanager
-def _session(path: Path | None) -> Iterator[Session]:
+def session_in(path: Path | None = None) -> Iterator[Session]:
+    """Make a session in the new folder `path`, or in a temporary one."""
     if path is not None:
         with Session.create(path) as session:
             yield session

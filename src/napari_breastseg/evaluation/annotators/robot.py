@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, Geometry
+from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, Geometry, box_around
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.annotators.brush import Disc, Plane, cover, drags, painting_seconds, travel_seconds
 
@@ -186,7 +186,12 @@ def near_border(truth: Volume, axis: int) -> Volume:
     """Voxels within :data:`BORDER` pixels of the other class in the plane across `axis`."""
     row, column = np.ogrid[-BORDER : BORDER + 1, -BORDER : BORDER + 1]
     disc = np.expand_dims(row**2 + column**2 <= BORDER**2, axis)
-    near: Volume = np.where(truth, ndimage.binary_dilation(~truth, disc), ndimage.binary_dilation(truth, disc))
+    near = np.zeros_like(truth)
+    box = box_around(truth)
+    if box is not None:
+        place = tuple(slice(max(0, low - BORDER), high + BORDER) for low, high in box)
+        part = truth[place]
+        near[place] = np.where(part, ndimage.binary_dilation(~part, disc), ndimage.binary_dilation(part, disc))
     return near
 
 
