@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import TUMOUR, Case, Prediction, overlay, slices
+from napari_breastseg.case import TUMOUR, Case, Prediction, overlay
 from napari_breastseg.cli.maps import explained, maps_answer
 from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask, require_foreground, write_mask
-from napari_breastseg.loop.approval import CASE_TOOL, approved_case
+from napari_breastseg.loop.approval import approve
 from napari_breastseg.session import Edit, Session
 
 if TYPE_CHECKING:
@@ -187,11 +187,7 @@ def record_mask(session: Session, case_id: str, mask: Any) -> int:
         z, y, x = ((int(part.start), int(part.stop)) for part in found)
         edit = Edit((z, y, x), labels[found] == number, mask[found].astype(np.uint8), "corrected mask", session.seq(case_id))
         session.record(case_id, edit)
-    approved = approved_case(mask, session.annotation(case_id), session.case(case_id).geometry)
-    if approved is not None and approved[1].any():
-        box, where = approved
-        session.record(case_id, Edit(box, where, mask[slices(box)].astype(np.uint8), CASE_TOOL, session.seq(case_id)))
-    session.mark(case_id, "case-done", True)
+    approve(session, case_id)
     return int(count)
 
 

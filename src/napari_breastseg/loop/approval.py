@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_breastseg.case import TUMOUR, UNDECIDED, Box, Geometry, slices
+from napari_breastseg.session import Edit, Session
 
 SLICE_TOOL, CASE_TOOL = "slice reviewed", "case done"
 """Tools of the edits by which the shown mask becomes annotation. They always train: the strokes beside them are the test."""
@@ -37,3 +38,13 @@ def approved_case(mask: Labels, annotation: Labels, geometry: Geometry) -> tuple
     place = slices(box)
     distance = ndimage.distance_transform_edt(~near[place], sampling=geometry.spacing)
     return box, (distance <= MARGIN) & (annotation[place] == UNDECIDED)
+
+
+def approve(session: Session, case_id: str) -> None:
+    """Record that a case is done: the mask that is shown becomes annotation around what it shows, and the case is marked."""
+    mask = session.mask(case_id)
+    approved = approved_case(mask, session.annotation(case_id), session.case(case_id).geometry)
+    if approved is not None and approved[1].any():
+        box, where = approved
+        session.record(case_id, Edit(box, where, mask[slices(box)], CASE_TOOL, session.seq(case_id)))
+    session.mark(case_id, "case-done", True)

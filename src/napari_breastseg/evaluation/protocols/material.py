@@ -1,0 +1,64 @@
+"""The phantoms of the protocols: a stream of cases from another scanner, and two fixed sets on which nobody ever learns.
+
+Their seeds are apart from those of the starter weights (1000 to 1119) and of the replay (9000 to 9107).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import count, islice
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import Case
+from napari_breastseg.phantom import OTHER_SCANNER, Scanner, make_phantom
+
+STREAM, STREAM_STEP, SHIFTED, BASE = 100_000, 1_000, 30_000, 40_000
+"""First phantom seed of the stream 0, from there to the next stream, of the shifted test set and of the base set."""
+SHIFTED_CASES, BASE_CASES = 6, 8
+SHIFTED_SHAPE, BASE_SHAPE = (48, 76, 76), (64, 96, 96)
+"""One breast in 144 x 137 x 137 mm, or in the field of view of a drawn protocol: small, so that a round takes little time."""
+DIAMETERS = (10.0, 35.0)
+MOST_IN_PLANE = 250.0
+"""A drawn field of view above this many mm shows both breasts."""
+SMALLEST_ML = 0.2
+"""A tumour of which the breast left less is not asked for: a sphere of 7 mm."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A case and the truth, shape (z, y, x), tumour where not 0."""
+
+    case: Case
+    truth: npt.NDArray[np.uint8]
+
+
+def stream(seed: int, cases: int) -> Iterator[Examination]:
+    """Make the first `cases` examinations of stream `seed`: another scanner, one tumour of 10 to 35 mm and two to four benign masses."""
+    return islice(_examinations(STREAM + STREAM_STEP * seed, SHIFTED_SHAPE, OTHER_SCANNER), cases)
+
+
+@cache
+def shifted_set() -> tuple[Examination, ...]:
+    """Examinations like those of the streams that are in none of them."""
+    return tuple(islice(_examinations(SHIFTED, SHIFTED_SHAPE, OTHER_SCANNER), SHIFTED_CASES))
+
+
+@cache
+def base_set() -> tuple[Examination, ...]:
+    """Examinations of one breast as the starter model learned from, one tumour of 10 to 35 mm each and no benign masses."""
+    return tuple(islice(_examinations(BASE, BASE_SHAPE, None), BASE_CASES))
+
+
+def _examinations(first: int, shape: tuple[int, int, int], scanner: Scanner | None) -> Iterator[Examination]:
+    for seed in count(first):
+        rng = np.random.default_rng((seed, 1))
+        diameter = float(np.exp(rng.uniform(*np.log(DIAMETERS))))
+        benign = int(rng.integers(2, 5)) if scanner else 0
+        phantom = make_phantom(seed, shape, 2, 1, diameter, benign, scanner)
+        geometry = phantom.case.geometry
+        if phantom.tumour.sum() * geometry.voxel_ml >= SMALLEST_ML and geometry.spacing[1] * shape[1] <= MOST_IN_PLANE:
+            yield Examination(phantom.case, phantom.tumour)
