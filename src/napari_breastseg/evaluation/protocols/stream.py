@@ -1,0 +1,227 @@
+"""P2, a stream of cases: predict, correct, call the case done, learn, next case; everything through the session, the loop and its gate.
+
+What is learned on the way is judged apart from the session: each adopted version on two fixed sets, and on the earlier cases now and then
+(P4, see :mod:`napari_breastseg.evaluation.protocols.forgetting`). A stream that was killed goes on where it stopped: the clicks on a case
+follow from its prediction, so those that the session holds already are not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_breastseg.compute import here
+from napari_breastseg.errors import InputError
+from napari_breastseg.evaluation.annotators.sloppy import Annotator, Exact, Sloppy
+from napari_breastseg.evaluation.metrics import dice
+from napari_breastseg.evaluation.protocols.annotate import Corrected, annotate
+from napari_breastseg.evaluation.protocols.material import Examination, base_set, shifted_set, stream
+from napari_breastseg.evaluation.protocols.recipes import recipe
+from napari_breastseg.inference import predict
+from napari_breastseg.io.atomic import write_atomically
+from napari_breastseg.loop import AnnotationLoop
+from napari_breastseg.loop.approval import approve
+from napari_breastseg.methods.model import load_model
+from napari_breastseg.progress import Job, Progress
+from napari_breastseg.session import Edit, Session
+from napari_breastseg.training.config import LearnConfig
+from napari_breastseg.training.settings import claim_folder
+
+ANNOTATORS: dict[str, Annotator] = {"exact": Exact(), "sloppy": Sloppy()}
+TOOL = "robot click"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stream.
+
+    Parameters
+    ----------
+    recipe : str
+        See :data:`~napari_breastseg.evaluation.protocols.recipes.RECIPES`.
+    seed : int
+        Of the cases, of the annotator and of learning.
+    cases : int
+    annotator : str
+        "exact" or "sloppy".
+    learn_every : int
+        Cases between learning rounds.
+    look_back_every : int
+        Cases between looks at all earlier cases; the end of the stream is one in any case.
+    model : str
+        The base model.
+    settings : mapping
+        Of :class:`~napari_breastseg.training.config.LearnConfig`, on top of the recipe's.
+    """
+
+    recipe: str
+    seed: int
+    cases: int = 24
+    annotator: str = "exact"
+    learn_every: int = 1
+    look_back_every: int = 6
+    model: str = "hcma-unet"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Folder of the stream."""
+        return f"{self.recipe}-{self.annotator}-{self.seed}"
+
+
+def run_stream(plan: Plan, out: Path, device: str = "auto") -> Job[dict[str, Any]]:
+    """Run a stream, or go on with it, and return its record, which stays in ``out/<name>/record.json``; the session goes when all is done.
+
+    Returns
+    -------
+    dict
+        JSON-ready: "settings"; "base", the base model's Dice on the fixed sets; "cases", in order, each with its "dice" before any
+        correction and after each one and the "seconds" spent; "rounds", each with "after" so many cases, "adopted", "reasons", and as far
+        as they were measured the Dice of the version that is current then: "sets" the fixed sets, "learned" the cases just learned,
+        "earlier" all cases so far; "complete".
+
+    Raises
+    ------
+    InputError
+        If the folder holds a stream with other settings, or the recipe is unknown.
+    BreastSegError
+        What predicting, learning and the session raise.
+    """
+    recipe(plan.recipe)
+    folder = out / plan.name
+    claim_folder(folder, asdict(plan))
+    path = folder / "record.json"
+    record = json.loads(path.read_text()) if path.is_file() else {"settings": asdict(plan), "cases": [], "rounds": [], "complete": False}
+    if record["complete"]:
+        return dict(record)
+    place = folder / "session"
+    with Session.open(place) if place.is_dir() and any(place.iterdir()) else Session.create(place) as session:
+        yield from _Run(plan, session, record, path, out / "sets", device).go()
+    record["complete"] = True
+    _write(path, record)
+    shutil.rmtree(place)
+    return dict(record)
+
+
+class _Run:
+    """A stream at work on its session; `record` is what is known so far, written after every step."""
+
+    def __init__(self, plan: Plan, session: Session, record: dict[str, Any], path: Path, scores: Path, device: str) -> None:
+        self.plan, self.session, self.record, self.path, self.scores, self.device = plan, session, record, path, scores, device
+        self.recipe = recipe(plan.recipe)
+        self.loop = AnnotationLoop(session, plan.model, device, where=here)
+        self.seen: list[Examination] = []
+
+    def go(self) -> Job[None]:
+        if "base" not in self.record:
+            self.record["base"] = yield from self._sets()
+        for number, examination in enumerate(stream(self.plan.seed, self.plan.cases)):
+            yield Progress(number, self.plan.cases, f"{self.plan.name}: case {number + 1}")
+            self.seen.append(examination)
+            if len(self.record["cases"]) == number:
+                row = yield from self._case(number, examination)
+                self.record["cases"].append(row)
+                _write(self.path, self.record)
+            if self._due(number + 1) and self._last_round() < number + 1:
+                row = yield from self._round(number + 1)
+                self.record["rounds"].append(row)
+                _write(self.path, self.record)
+
+    def _due(self, after: int) -> bool:
+        return after % self.plan.learn_every == 0 or after == self.plan.cases
+
+    def _last_round(self) -> int:
+        return int(self.record["rounds"][-1]["after"]) if self.record["rounds"] else 0
+
+    def _case(self, number: int, examination: Examination) -> Job[dict[str, Any]]:
+        """Predict a case and correct it until it is done."""
+        case_id = self.session.add_case(examination.case)
+        started = time.perf_counter()
+        prediction = self.session.prediction(case_id) or (yield from self.loop.predict(case_id))
+        predicted = time.perf_counter()
+        rng = np.random.default_rng((self.plan.seed, number))
+        annotator = ANNOTATORS[self.plan.annotator]
+        done = annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng)
+        clicked = time.perf_counter()
+        self._record(case_id, done)
+        seconds = {"predict": predicted - started, "annotate": clicked - predicted, "record": time.perf_counter() - clicked}
+        return {
+            "case": examination.case.name,
+            "ml": round(float(examination.truth.sum()) * examination.case.geometry.voxel_ml, 3),
+            "dice": [round(value, 4) for value in done.dice],
+            "seconds": _rounded(seconds),
+        }
+
+    def _record(self, case_id: str, done: Corrected) -> None:
+        """Record the clicks that change something, but for those that are recorded already, and approve the case."""
+        if any(mark.what == "case-done" for mark in self.session.marks(case_id)):
+            return
+        for seq, one in enumerate(one for one in done.clicks if one.mask.any()):
+            if seq >= self.session.seq(case_id):
+                self.session.record(case_id, Edit(one.box, one.mask, one.value, TOOL, seq))
+        approve(self.session, case_id)
+
+    def _round(self, after: int) -> Job[dict[str, Any]]:
+        """Learn, if the recipe does, and judge what is current then."""
+        started = time.perf_counter()
+        row: dict[str, Any] = {"after": after} | (yield from self._learn(after))
+        learned = time.perf_counter()
+        if row["adopted"]:
+            row["sets"] = yield from self._sets()
+        first = self._last_round()
+        row["learned"] = yield from self._dice(self.seen[first:])
+        if self.recipe.learns and (after % self.plan.look_back_every == 0 or after == self.plan.cases):
+            row["earlier"] = (yield from self._dice(self.seen[:first])) + row["learned"]
+        row["seconds"] = _rounded({"learn": learned - started, "judge": time.perf_counter() - learned})
+        return row
+
+    def _learn(self, after: int) -> Job[dict[str, Any]]:
+        if not self.recipe.learns:
+            return {"adopted": False, "reasons": []}
+        known = {row["number"] for row in self.record["rounds"] if "number" in row}
+        rounds = [row for row in self.session.rounds() if row.id not in known]
+        if not rounds:  # else the stream was killed between the round and its record
+            config = LearnConfig(**{"seed": 1000 * self.plan.seed + after, **self.recipe.settings, **self.plan.settings})
+            try:
+                yield from self.loop.learn(config)
+            except InputError as error:  # a person goes on with the next case until there is enough to learn from
+                return {"adopted": False, "reasons": [str(error)]}
+            rounds = self.session.rounds()
+        last = rounds[-1]
+        return {"number": last.id, "adopted": last.adopted, "reasons": list(last.reasons), "figures": dict(last.figures)}
+
+    def _sets(self) -> Job[dict[str, list[float]]]:
+        """Return the current model's Dice on the fixed sets, which is kept for all streams: they begin with the same model."""
+        path = self.scores / f"{self.session.current_model}.json"
+        if not path.is_file():
+            found = {}
+            for name, examinations in (("base", base_set()), ("shifted", shifted_set())):
+                found[name] = yield from self._dice(examinations)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, found)
+        return dict(json.loads(path.read_text()))
+
+    def _dice(self, examinations: tuple[Examination, ...] | list[Examination]) -> Job[list[float]]:
+        """Return the Dice of the current model, without corrections, on each examination."""
+        model = load_model(self.session.model_path(str(self.session.current_model)))
+        found = []
+        for number, one in enumerate(examinations):
+            yield Progress(number, len(examinations), f"{self.plan.name}: judging version {model.sha[:8]}")
+            prediction = yield from predict(one.case, model, device=self.device)
+            found.append(round(dice(prediction.refined, one.truth), 4))
+        return found
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in seconds.items()}
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    write_atomically(path, json.dumps(record, indent=1).encode())
