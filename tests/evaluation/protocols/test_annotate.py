@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_breastseg.case import Geometry
+from napari_breastseg.evaluation.annotators.clicks import Click
+from napari_breastseg.evaluation.annotators.sloppy import Exact, Sloppy
+from napari_breastseg.evaluation.protocols.annotate import CAP, annotate, corrections_to
+
+CUBE = Geometry((1.0, 1.0, 1.0), np.eye(4), (20, 20, 20))
+
+
+class Dictated:
+    """Paints one voxel of a row after the other, then says that all is right."""
+
+    def looks(self, truth: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return truth.copy()
+
+    def clicks(self, believed: np.ndarray, shown: np.ndarray, geometry: Geometry, rng: np.random.Generator) -> Click | None:
+        x = int(shown[0, 0].sum())
+        return Click(((0, 1), (0, 1), (x, x + 1)), np.ones((1, 1, 1), bool), 1)
+
+
+def test_corrections_are_counted_as_by_hand() -> None:
+    """Ten voxels of tumour, four found: Dice 8/14, then 10/15, 12/16, 14/17, 16/18 and 18/19 with each voxel more."""
+    truth = np.zeros((1, 1, 12), np.uint8)
+    truth[..., :10] = 1
+    shown = truth.copy()
+    shown[..., 4:] = 0
+    done = annotate(shown, truth, CUBE, Dictated(), np.random.default_rng(0))
+    assert done.dice == pytest.approx([8 / 14, 10 / 15, 12 / 16, 14 / 17, 16 / 18, 18 / 19])
+    assert [corrections_to(t, done.dice) for t in (0.5, 0.75, 0.80, 0.85, 0.90, 0.99)] == [0, 2, 3, 4, 5, CAP]
+    assert shown.sum() == 4  # what was given stays as it was
+
+
+def test_the_exact_annotator_reaches_its_goal_or_gives_up() -> None:
+    truth = np.zeros((20, 20, 20), np.uint8)
+    truth[4:14, 4:14, 4:14] = 1
+    done = annotate(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
+    assert done.dice[0] == 0 and len(done.dice) == len(done.clicks) + 1 <= CAP + 1
+    assert all(b > a for a, b in zip(done.dice, done.dice[1:], strict=False))
+    assert done.dice[-1] >= 0.9 or len(done.clicks) == CAP
+    again = annotate(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
+    assert again.dice == done.dice and all(a.box == b.box for a, b in zip(again.clicks, done.clicks, strict=True))
+
+
+def test_a_sloppy_annotator_that_never_errs_is_exact() -> None:
+    truth = np.zeros((20, 20, 20), np.uint8)
+    truth[4:14, 4:14, 4:14] = 1
+    trails = [
+        annotate(np.zeros_like(truth), truth, CUBE, one, np.random.default_rng(3)).dice[1] for one in (Exact(), Sloppy(0.0, 0.0, 0.0))
+    ]
+    assert trails[0] == trails[1]
+
+
+def test_sloppy_rates_are_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    # A hundred separate errors, of which a tenth is overlooked: taken for right.
+    truth = np.zeros((40, 40, 40), np.uint8)
+    truth[2::4, 2::4, 2::4] = 1
+    believed = Sloppy(missed=0.1).looks(truth, np.zeros_like(truth), rng)
+    assert truth.sum() == 1000
+    assert 70 <= (truth != believed).sum() <= 130
+    # A click goes to the middle of the error, but for the jitter; wrong ones lie further away.
+    truth = np.zeros((41, 41, 41), np.uint8)
+    truth[15:26, 15:26, 15:26] = 1
+    shown = np.zeros_like(truth)
+    shown[:, :, :8] = 1
+    truth[:, :, :8] = 1  # right already; erasing here is a wrong stroke
+    steady = Exact().clicks(truth, shown, CUBE, rng)
+    assert steady is not None
+    middle = np.array([(low + high) / 2 for low, high in steady.box])
+    ways, wrong = [], 0
+    for _ in range(600):
+        believed = truth.copy()
+        done = Sloppy(jitter=2.0, wrong=0.1).clicks(believed, shown, CUBE, rng)
+        assert done is not None
+        way = np.array([(low + high) / 2 for low, high in done.box]) - middle
+        aside = np.linalg.norm(way) >= 0.99 * 11  # a wrong one is moved by its diameter or more
+        wrong += aside
+        if not aside:
+            ways.append(way)
+        z, y, x = (slice(low, high) for low, high in done.box)
+        assert (believed[z, y, x][done.mask] == done.value).all()  # what was painted is taken for right
+    assert 0.06 < wrong / 600 < 0.14
+    assert np.std(ways, axis=0) == pytest.approx([2.0] * 3, rel=0.15)
+    assert np.abs(np.mean(ways, axis=0)).max() < 0.3
+
+
+def test_wrong_strokes_change_what_is_shown_and_stay() -> None:
+    truth = np.zeros((30, 30, 30), np.uint8)
+    truth[10:20, 10:20, 10:20] = 1
+    shown = truth.copy()
+    shown[:, :, 15:] = 0
+    done = annotate(shown, truth, CUBE, Sloppy(jitter=0.0, missed=0.0, wrong=1.0), np.random.default_rng(1))
+    assert all(one.mask.any() for one in done.clicks)
+    assert done.dice[-1] < 0.9 or len(done.clicks) == CAP
