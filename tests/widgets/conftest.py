@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,16 +11,25 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QSettings
+from safetensors.numpy import save_file
 
 from napari_breastseg.case import Case, Prediction
 from napari_breastseg.inference.predict import Preview
 from napari_breastseg.loop import RoundOutcome
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.widgets import _case_section, _core_jobs, _layers
+from napari_breastseg.widgets import _case_section, _core_jobs, _layers, _where
 from napari_breastseg.widgets._dock import BreastSegWidget
 
 SHA = "ab" * 32
+FIGURES = {
+    "parent": {"corrected": 0.5, "held_out": 0.5, "replay": [0.8, 0.7], "replay_mean": 0.75, "cases": {"three": 0.81}},
+    "candidate": {"corrected": 0.9, "held_out": 0.75, "replay": [0.8, 0.7], "replay_mean": 0.75, "cases": {"three": 0.72}},
+    "base": {"corrected": 0.4, "held_out": None, "replay": [0.8, 0.7], "replay_mean": 0.76, "cases": {"three": 0.6}},
+    "blend": 1.0,
+}
+"""What the gate of the stand-in measures."""
 TRUTH = (slice(4, 8), slice(5, 10), slice(6, 12))
 
 
@@ -31,6 +41,9 @@ class FakeLoop:
     error: Exception | None = None
     endless: bool = False
     adopted: bool = True
+    reasons: tuple[str, ...] = ("Dice on the held-out corrections rose from 0.50 to 0.75.",)
+    losses: tuple[float, ...] = (1.0, 0.8, 0.7, 0.5)
+    scheduler: str = ""
     closed: list[str] = field(default_factory=list)
 
     def predict(self, case_id: str) -> Job[Prediction]:
@@ -49,10 +62,25 @@ class FakeLoop:
         return prediction
 
     def learn(self) -> Job[RoundOutcome]:
-        yield Progress(1, 2, "Learning")
+        """Step, judge and store a round of two models that hold one number each."""
+        session = self.session
+        assert session is not None
+        for step, loss in enumerate(self.losses, 1):
+            yield Progress(step, len(self.losses), "Learning", {"stage": "train", "loss": loss})
         yield from self._trouble("learn")
-        reason = "Dice on the held-out corrections rose from 0.50 to 0.75."
-        return RoundOutcome(1, self.adopted, (reason,), {}, SHA, 0.1)
+        yield Progress(1, 2, "Judging", {"stage": "judge", "adopted": self.adopted, "reasons": list(self.reasons), "figures": FIGURES})
+        if session.current_model is None:
+            session.use_model(self._model(0.0, None))
+        parent = str(session.current_model)
+        candidate = self._model(len(session.rounds()) + 1.0, parent)
+        number = session.add_round(session.cases, parent, candidate, self.adopted, self.reasons, FIGURES, {})
+        return RoundOutcome(number, self.adopted, self.reasons, FIGURES, parent, candidate, 0.1)
+
+    def _model(self, weight: float, parent: str | None) -> str:
+        assert self.session is not None
+        with tempfile.TemporaryDirectory() as folder:
+            save_file({"w": np.full(1, weight, np.float32)}, Path(folder, "weights.safetensors"))
+            return self.session.add_model(Path(folder, "weights.safetensors"), {"parent": parent})
 
     def _trouble(self, what: str) -> Job[None]:
         try:
@@ -69,8 +97,8 @@ class FakeLoop:
 def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
     fake = FakeLoop()
 
-    def make(session: Session, device: str) -> FakeLoop:
-        fake.session = session
+    def make(session: Session, device: str, scheduler: str = "") -> FakeLoop:
+        fake.session, fake.scheduler = session, scheduler
         return fake
 
     monkeypatch.setattr(_core_jobs, "make_loop", make)
@@ -92,7 +120,8 @@ def notices() -> Iterator[list[str]]:
 
 @pytest.fixture
 def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty usual place for sessions."""
+    """An empty usual place for sessions; what the dock remembers is kept beside it."""
+    monkeypatch.setattr(_where, "settings", lambda: QSettings(str(tmp_path / "dock.ini"), QSettings.Format.IniFormat))
     monkeypatch.setattr(_case_section, "sessions_folder", lambda: tmp_path / "sessions")
     return tmp_path / "sessions"
 
@@ -133,7 +162,7 @@ def settled(qtbot: Any) -> Callable[[BreastSegWidget], None]:
         journal = dock.desk.journal
         if journal is not None:
             qtbot.waitUntil(lambda: journal.idle, timeout=180_000)
-        for section in (dock.explain, dock.versions):
+        for section in (dock.explain, dock.learn, dock.versions):
             qtbot.waitUntil(lambda: not section.reading.busy, timeout=180_000)  # noqa: B023
         qtbot.wait(50)
 

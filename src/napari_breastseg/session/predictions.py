@@ -121,7 +121,7 @@ class Predictions:
     def _shown(self, case_id: str) -> list[sqlite3.Row]:
         self._cases.row(case_id)
         found = self._journal.rows("prediction", "case_id=?", (case_id,))
-        return [row for row in found if _ASIDE not in from_json(row["details"], _named(row))]
+        return [row for row in found if not _only_compared(row)]
 
     def _row(self, case_id: str, number: int | None) -> sqlite3.Row | None:
         found = self._shown(case_id)
@@ -149,6 +149,11 @@ class Predictions:
         files = read_manifest(row["manifest"], _named(row))
         manifest = {name.removeprefix(prefix): entry for name, entry in files.items() if name.startswith(prefix)}
         return StoredImage(self._root, self.folder(row["id"]) / path, "0", manifest, shape, dtype)
+
+
+def _only_compared(row: sqlite3.Row) -> bool:
+    details = from_json(row["details"], _named(row))
+    return isinstance(details, dict) and _ASIDE in details
 
 
 def _named(row: sqlite3.Row) -> str:

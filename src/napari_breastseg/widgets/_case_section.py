@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from html import escape
@@ -22,6 +23,7 @@ from napari_breastseg.session.disk.places import DATABASE
 from napari_breastseg.widgets import _layers as layers
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._messages import told
+from napari_breastseg.widgets._queue_list import QueueList
 from napari_breastseg.widgets._section import JobBar, Section, button, row, text
 
 PATH = "breastseg_path"
@@ -37,7 +39,7 @@ def sessions_folder() -> Path:
 class CaseSection(Section):
     """Open an examination, or take one that is open in napari; choose the session."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, device: Callable[[], str]) -> None:
         super().__init__("1 · Case", desk)
         self._viewer: Viewer = desk.viewer
         self._folder: Path | None = None
@@ -52,6 +54,7 @@ class CaseSection(Section):
         self.case_bar = JobBar(desk, "case")
         self.cases = _combo("The cases of this session; choose one to go on with it")
         self.cases_label = QLabel("Case")
+        self.queue = QueueList(desk, device)
         self.left_behind = text("")
         self.left_behind.setTextFormat(Qt.TextFormat.PlainText)
         self.left_behind.setToolTip("What the files said besides the images, and what was not taken over: it may tell who the patient is.")
@@ -69,6 +72,7 @@ class CaseSection(Section):
         self.column.addWidget(self.link)
         self.column.addWidget(self.case_bar)
         self.column.addLayout(row(self.cases_label, self.cases, stretch=1))
+        self.column.addWidget(self.queue)
         self.column.addWidget(self.hint)
         self.column.addWidget(self.follow)
         self.column.addWidget(self.left_behind)
@@ -101,6 +105,7 @@ class CaseSection(Section):
         self.new_place.setVisible(desk.session is None)
         self.new_place.setEnabled(not busy)
         self._list_cases()
+        self.queue.refresh()
         self._enable_link()
         self._show_recovered()
         self.follow.setVisible(bool(desk.refusal))

@@ -154,6 +154,12 @@ class CaseView:
             old.data, old.editable = layer.data, layer.editable
             old.metadata.update(layer.metadata)
 
+    def remove(self, role: str) -> None:
+        """Take the layer of a role out of the viewer, if it is there."""
+        layer = self.layer(role)
+        if layer is not None:
+            self._viewer.layers.remove(layer)
+
     def disown_copy(self, layer: Layer) -> None:
         """Let go of a layer that was made as a copy of one of the case's layers, which would be taken for it."""
         role = self.role(layer)

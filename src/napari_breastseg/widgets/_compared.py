@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHeaderView, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_breastseg.case import Geometry
 from napari_breastseg.session import Comparison, Share
-from napari_breastseg.widgets._models_table import small_table
+from napari_breastseg.widgets._models_table import figures_table, fill_row
 from napari_breastseg.widgets._section import text
 from napari_breastseg.widgets._version_layers import ADDED_COLOUR, REMOVED_COLOUR
 from napari_breastseg.widgets._words import one_line, when
 
-COLUMNS = ("Changed by", "When", "+", "−")
+COLUMNS = {
+    "Changed by": "The edit, or the model that predicted",
+    "When": "When it was made",
+    "+": "Voxels that became tumour",
+    "−": "Voxels that stopped being tumour",
+}
+_MEANING = "Which edits and models made the differing voxels what they are now, the latest first"
 
 
 class Compared(QWidget):
@@ -22,12 +28,8 @@ class Compared(QWidget):
         super().__init__()
         self.legend = text("")
         self.legend.setTextFormat(Qt.TextFormat.RichText)
-        self.table = small_table(COLUMNS, 130)
-        self.table.setToolTip("Which edits and models made the differing voxels what they are now, the latest first")
-        header = self.table.horizontalHeader()
-        assert header is not None
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table = figures_table(COLUMNS, 130)
+        self.table.setToolTip(_MEANING)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
@@ -40,11 +42,8 @@ class Compared(QWidget):
         self.legend.setText(legend(compared, geometry))
         self.table.setRowCount(len(compared.shares))
         for line, share in enumerate(reversed(compared.shares)):
-            for column, words in enumerate((by(share), when(share.time) if share.time else "", f"{share.added:,}", f"{share.removed:,}")):
-                item = QTableWidgetItem(words)
-                if column >= 2:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(line, column, item)
+            words = (by(share), when(share.time) if share.time else "", f"{share.added:,}", f"{share.removed:,}")
+            fill_row(self.table, line, words, 2, [_MEANING] * len(words))
         self.setVisible(True)
 
 

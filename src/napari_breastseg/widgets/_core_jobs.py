@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ from napari_breastseg.session import Session
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
     from napari_breastseg.loop import AnnotationLoop, RoundOutcome
+    from napari_breastseg.loop.changes import ModelChange
+    from napari_breastseg.loop.queue import Suggestion
 
 
 def predicting(session: Session, case_id: str, device: str) -> Job[Prediction]:
@@ -23,10 +26,38 @@ def predicting(session: Session, case_id: str, device: str) -> Job[Prediction]:
     return session.prediction(case_id, in_memory=False) or made
 
 
-def learning(session: Session, device: str) -> Job[RoundOutcome]:
-    """Run one learning round on all corrections of the session."""
+def learning(session: Session, device: str, scheduler: str) -> Job[RoundOutcome]:
+    """Run one learning round on all corrections of the session, on a Dask scheduler if one is named."""
     yield Progress(0, 1, "Collecting the corrections")
-    return (yield from make_loop(session, device).learn())
+    return (yield from make_loop(session, device, scheduler).learn())
+
+
+def comparing(session: Session, before: str, after: str, device: str, case_ids: Sequence[str]) -> Job[list[ModelChange]]:
+    """Compare what two versions of the model see, case by case in this order."""
+    yield Progress(0, len(case_ids), "Loading the models")
+    from napari_breastseg.loop.changes import all_changes
+
+    return (yield from all_changes(session, before, after, device, case_ids))
+
+
+def queueing(session: Session, device: str) -> Job[list[Suggestion]]:
+    """Order the cases that wait by what a correction would teach the model."""
+    yield Progress(0, 1, "Loading the model")
+    from napari_breastseg.loop.queue import queue
+
+    return (yield from queue(session, device=device))
+
+
+def using(session: Session, sha: str) -> Job[None]:
+    """Make a model current, whose weights are checked before."""
+    yield Progress(0, 1, "Checking the weights")
+    session.use_model(sha)
+
+
+def overruling(session: Session, number: int) -> Job[None]:
+    """Make the refused candidate of a learning round current, and record that the person did."""
+    yield Progress(0, 1, "Checking the weights")
+    session.overrule(number)
 
 
 def explaining(session: Session, case: Case, mask: npt.NDArray[np.uint8], model: str | None, device: str) -> Job[Explanation]:
@@ -40,8 +71,10 @@ def explaining(session: Session, case: Case, mask: npt.NDArray[np.uint8], model:
     return (yield from explain(case, chosen, mask, device=device))
 
 
-def make_loop(session: Session, device: str) -> AnnotationLoop:
+def make_loop(session: Session, device: str, scheduler: str = "") -> AnnotationLoop:
     """Return the annotation loop of a session."""
+    from napari_breastseg import compute
     from napari_breastseg.loop import AnnotationLoop
 
-    return AnnotationLoop(session, device=device)
+    where = compute.on_scheduler(scheduler) if scheduler else compute.in_child
+    return AnnotationLoop(session, device=device, where=where)

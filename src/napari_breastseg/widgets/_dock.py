@@ -41,7 +41,7 @@ class BreastSegWidget(QWidget):
         self._window: QMainWindow | None = None
         self._closing = False
         self.desk = Desk(napari_viewer)
-        self.case = CaseSection(self.desk)
+        self.case = CaseSection(self.desk, lambda: self.predict.device.currentText())
         self.predict = PredictSection(self.desk)
         self.explain = ExplainSection(self.desk, self.predict.device.currentText)
         self.correct = CorrectSection(self.desk)
@@ -111,6 +111,7 @@ class BreastSegWidget(QWidget):
         self.case.leave()
         self.explain.leave()
         self.correct.leave()
+        self.learn.leave()
         self.versions.leave()
         self.desk.close()
 

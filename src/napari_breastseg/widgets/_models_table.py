@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
@@ -10,13 +12,21 @@ from napari_breastseg.widgets._history import History
 from napari_breastseg.widgets._messages import plain
 from napari_breastseg.widgets._words import one_line, when
 
-COLUMNS = ("Model", "Made", "From", "State")
+COLUMNS = {
+    "Model": "The first digits of its sha256",
+    "Made": "When it came into the session",
+    "From": "The model that it learned from",
+    "State": "Whether it is in use, and whether the gate adopted it",
+}
 
 
-def small_table(columns: tuple[str, ...], height: int) -> QTableWidget:
-    """Return a table for reading, one row at a time."""
+def small_table(columns: Mapping[str, str], height: int) -> QTableWidget:
+    """Return a table for reading, one row at a time; `columns` tells what each means."""
     table = QTableWidget(0, len(columns))
-    table.setHorizontalHeaderLabels(columns)
+    for column, (name, meaning) in enumerate(columns.items()):
+        item = QTableWidgetItem(name)
+        item.setToolTip(meaning)
+        table.setHorizontalHeaderItem(column, item)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -30,6 +40,27 @@ def small_table(columns: tuple[str, ...], height: int) -> QTableWidget:
     header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
     numbers.setVisible(False)
     return table
+
+
+def figures_table(columns: Mapping[str, str], height: int) -> QTableWidget:
+    """Return a small table whose first column takes the room that the figures in the others leave."""
+    table = small_table(columns, height)
+    header = table.horizontalHeader()
+    assert header is not None
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return table
+
+
+def fill_row(table: QTableWidget, line: int, words: Sequence[str], figures_from: int, tooltips: Sequence[str], data: object = None) -> None:
+    """Write one row; what stands from column `figures_from` on are figures, which end at the right."""
+    for column, (word, tooltip) in enumerate(zip(words, tooltips, strict=True)):
+        item = QTableWidgetItem(word)
+        item.setToolTip(tooltip)
+        item.setData(Qt.ItemDataRole.UserRole, data)
+        if column >= figures_from:
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        table.setItem(line, column, item)
 
 
 class ModelsTable:

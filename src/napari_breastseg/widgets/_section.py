@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QProgressBar, QPushBu
 from napari_breastseg.progress import Progress
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._messages import tell, told
+from napari_breastseg.widgets._time_left import TimeLeft
 
 
 class Section(QGroupBox):
@@ -45,11 +46,12 @@ class Section(QGroupBox):
 
 
 class JobBar(QWidget):
-    """A progress bar with a Cancel button and a line of text, shown while a job of one kind runs."""
+    """A progress bar with a Cancel button, what is being done and how long it may take, shown while a job of one kind runs."""
 
     def __init__(self, desk: Desk, kind: str) -> None:
         super().__init__()
         self._kind = kind
+        self._left = TimeLeft()
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setToolTip("How far the work has come")
@@ -67,6 +69,7 @@ class JobBar(QWidget):
 
     def _on_started(self, kind: str) -> None:
         if kind == self._kind:
+            self._left = TimeLeft()
             self.bar.setRange(0, 0)
             self.message.setText("Starting ...")
             self.setVisible(True)
@@ -75,7 +78,9 @@ class JobBar(QWidget):
         if kind == self._kind:
             self.bar.setRange(0, step.total)
             self.bar.setValue(step.step)
-            self.message.setText(f"{step.message} ({step.step} of {step.total})" if step.total > 1 else step.message)
+            left = self._left.words(step)
+            count = f" ({step.step} of {step.total})" if step.total > 1 else ""
+            self.message.setText(f"{step.message}{count}{', ' if left else ''}{left}")
 
     def _on_ended(self, kind: str) -> None:
         if kind == self._kind:

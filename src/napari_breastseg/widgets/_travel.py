@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Labels
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtWidgets import QLabel, QSlider, QSpinBox, QVBoxLayout, QWidget
 
@@ -18,10 +17,9 @@ from napari_breastseg.widgets._case_view import CaseView
 from napari_breastseg.widgets._compared import Compared
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._history import History
-from napari_breastseg.widgets._layers import role_of
 from napari_breastseg.widgets._reading import Reading
 from napari_breastseg.widgets._section import button, row
-from napari_breastseg.widgets._version_layers import ROLES, changes, changes_layer, version_layer
+from napari_breastseg.widgets._version_layers import TRAVEL, changes, changes_layer, lay_below, take_away, version_layer
 
 Role: TypeAlias = Literal["version", "changes"]
 _PAUSE_MS = 250
@@ -102,7 +100,8 @@ class Travel(QWidget):
         """Take away what is shown, also before the case is left: its tumour should not be remembered as an outline."""
         self._press(None)
         self._soon.stop()
-        self._take_away()
+        if self._desk.view is not None:
+            take_away(self._desk.view, *TRAVEL)
         if self._words and self._said() == self._words:
             self._say("")
         self._words = ""
@@ -198,7 +197,7 @@ class Travel(QWidget):
         if view is not self._desk.view or self._role != "version":
             return
         name = self.name(version)
-        if self._place(view, version_layer(mask, view.case.geometry, name.capitalize())):
+        if lay_below(view, version_layer(mask, view.case.geometry, name.capitalize())):
             if box is not None:
                 view.bring_into_view(box)
             painter = self._desk.painter
@@ -209,7 +208,7 @@ class Travel(QWidget):
         if view is not self._desk.view or self._role != "changes":
             return
         name = self.name(compared.first)
-        fresh = self._place(view, changes_layer(drawn, view.case.geometry, f"Changes since {name}"))
+        fresh = lay_below(view, changes_layer(drawn, view.case.geometry, f"Changes since {name}"))
         same = compared.box is None
         news, self._same = same != self._same and self._said() in ("", self._words), same
         if compared.box is None:
@@ -228,30 +227,6 @@ class Travel(QWidget):
     def _tell(self, words: str) -> None:
         self._words = words
         self._say(words)
-
-    def _place(self, view: CaseView, layer: Labels) -> bool:
-        """Lay a layer below the tumour, of which an outline is drawn then, so that it hides nothing; tell if it was not there before."""
-        painter, role = self._desk.painter, role_of(layer)
-        before = view.layer(str(role))
-        name = None if before is None else before.name
-        view.show_result(layer)
-        shown = view.layer(str(role))
-        shown.name = layer.name
-        if painter is not None and not painter.layer.contour:
-            painter.layer.contour, view.outlined = 1, True
-        return bool(name != layer.name)
-
-    def _take_away(self) -> None:
-        """Remove what is shown, and fill the tumour again if it was filled before."""
-        view, painter = self._desk.view, self._desk.painter
-        for role in ROLES:
-            layer = None if view is None else view.layer(role)
-            if layer is not None:
-                self._desk.viewer.layers.remove(layer)
-        if view is not None and view.outlined and painter is not None:
-            view.outlined = False
-            if painter.layer.contour == 1:
-                painter.layer.contour = 0
 
 
 def _compared(

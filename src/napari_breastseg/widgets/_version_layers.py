@@ -1,6 +1,8 @@
-"""The layers of time travel: a version of the mask, and what differs between two; for looking at only."""
+"""The layers that are laid below the tumour for looking at: a version of the mask, what differs between two, what the model learned."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +11,14 @@ from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_breastseg.case import Geometry, slices
 from napari_breastseg.session import Comparison
-from napari_breastseg.widgets._layers import GEOMETRY, ROLE, space
+from napari_breastseg.widgets._layers import GEOMETRY, ROLE, role_of, space
 
-ROLES = ("version", "changes")
+if TYPE_CHECKING:
+    from napari_breastseg.widgets._case_view import CaseView
+
+TRAVEL = ("version", "changes")
+LEARNED = "learned"
+ROLES = (*TRAVEL, LEARNED)
 VERSION_COLOUR = "#009E73"
 ADDED_COLOUR, REMOVED_COLOUR = "#CC79A7", "#56B4E9"
 """Bluish green, reddish purple and sky blue of the Okabe-Ito palette, whose orange is the tumour."""
@@ -26,6 +33,36 @@ def version_layer(mask: npt.NDArray[np.uint8], geometry: Geometry, name: str) ->
 def changes_layer(changes: npt.NDArray[np.uint8], geometry: Geometry, name: str) -> Labels:
     """Return the layer of what differs between two versions, see :func:`changes`."""
     return _labels(changes, geometry, name, "changes", [ADDED_COLOUR, REMOVED_COLOUR])
+
+
+def learned_layer(drawn: npt.NDArray[np.uint8], geometry: Geometry) -> Labels:
+    """Return the layer of what the model has learned, which napari's status bar names: 1 gained, 2 lost."""
+    layer = _labels(drawn, geometry, "Learned", LEARNED, [ADDED_COLOUR, REMOVED_COLOUR])
+    layer.features = {"index": [0, ADDED, REMOVED], "learned": ["", "gained, new tumour", "lost, tumour no more"]}
+    return layer
+
+
+def lay_below(view: CaseView, layer: Labels) -> bool:
+    """Lay a layer below the tumour, of which an outline is drawn then, so that it hides nothing; tell if it was not there before."""
+    role = str(role_of(layer))
+    before, tumour = view.layer(role), view.layer("tumour")
+    name = None if before is None else before.name
+    view.show_result(layer)
+    view.layer(role).name = layer.name
+    if tumour is not None and not tumour.contour:
+        tumour.contour, view.outlined = 1, True
+    return bool(name != layer.name)
+
+
+def take_away(view: CaseView, *roles: str) -> None:
+    """Remove layers, and fill the tumour again if it was filled before and nothing else needs its outline."""
+    for role in roles:
+        view.remove(role)
+    if view.outlined and not any(view.layer(role) for role in ROLES):
+        view.outlined = False
+        tumour = view.layer("tumour")
+        if tumour is not None and tumour.contour == 1:
+            tumour.contour = 0
 
 
 def changes(compared: Comparison, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:

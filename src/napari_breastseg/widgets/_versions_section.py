@@ -7,8 +7,8 @@ from qtpy.QtCore import Qt, QTimer
 from napari_breastseg.case import Case
 from napari_breastseg.errors import BreastSegError, InputError
 from napari_breastseg.loop.recorder import Checkout, Edited
-from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Moment, Session
+from napari_breastseg.widgets._core_jobs import using
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._history import History, read_history
 from napari_breastseg.widgets._journal import StrokeJournal
@@ -206,12 +206,6 @@ class VersionsSection(Section):
     def _on_used(self, sha: str) -> None:
         self.desk.changed.emit()
         self.say(f"Model {sha[:8]} is in use. Predict again to see what it says.")
-
-
-def using(session: Session, sha: str) -> Job[None]:
-    """Make a model current, whose weights are checked before."""
-    yield Progress(0, 1, "Checking the weights")
-    session.use_model(sha)
 
 
 def picture(session: Session, case_id: str, case: Case, moment: Moment) -> Rgb | None:
