@@ -5,13 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import Case
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.networks.hcma_unet import HCMAUNet
 from napari_breastseg.networks.macs import hcma_unet_macs
 from napari_breastseg.networks.mixers import Mixer
-from napari_breastseg.preprocess.intensity import post_and_subtraction, post_contrast
+from napari_breastseg.phantom import make_phantom
+from napari_breastseg.preprocess.intensity import grey_image, post_and_subtraction, post_contrast
 
-_GRID: dict[str, Any] = {"patch": (64, 64, 64), "spacing": (1.5, 1.5, 1.5)}
+
+def _phantom(seed: int, shape: tuple[int, int, int]) -> tuple[Case, npt.NDArray[np.uint8]]:
+    phantom = make_phantom(seed, shape, phases=2)
+    return phantom.case, phantom.tumour
+
+
+_GRID: dict[str, Any] = {"patch": (64, 64, 64), "spacing": (1.5, 1.5, 1.5), "exemplar": _phantom}
 _ABLATIONS: dict[str, tuple[Mixer, float]] = {
     "baseline": ("none", 2.58),
     "vssb": ("vssb", 3.19),
@@ -63,5 +74,16 @@ PRESETS = [
             **_GRID,
         )
         for name, (mixer, millions) in _ABLATIONS.items()
+    ),
+    Preset(
+        name="hcma-unet/ultrasound",
+        channels=1,
+        patch=(1, 64, 64),
+        # The scale of an image file is not known, so a pixel counts as 1 mm: 512 pixels make a window.
+        spacing=(1.0, 8.0, 8.0),
+        network=partial(HCMAUNet, flat=True, patch=64),
+        inputs=grey_image,
+        about="Stand-in for ultrasound images until HA-Net: the network on one slice. No starter weights; train it on your own images.",
+        modality="ultrasound",
     ),
 ]

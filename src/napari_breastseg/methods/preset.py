@@ -38,6 +38,9 @@ class Preset:
         What the paper publishes.
     macs : callable, optional
         Multiply-adds by part of one cubic patch whose edge is given.
+    exemplar : callable, optional
+        Makes a synthetic case of the base model's domain and its truth, from a seed and a shape (z, y, x): what learning from corrections
+        replays. Without it only earlier cases are replayed.
     """
 
     name: str
@@ -50,11 +53,17 @@ class Preset:
     modality: Modality = "dce-mri"
     figures: Mapping[str, Any] = field(default_factory=dict)
     macs: Callable[[int], Mapping[str, int]] | None = None
+    exemplar: Callable[[int, tuple[int, int, int]], tuple[Case, npt.NDArray[np.uint8]]] | None = None
 
     @property
     def method(self) -> str:
         """The method's name, without the preset."""
         return self.name.split("/")[0]
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is made for images of one slice."""
+        return self.patch[0] == 1
 
     def build(self) -> SegmentationNetwork:
         """Build the network with fresh weights."""

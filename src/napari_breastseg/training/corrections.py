@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Case, Geometry, slices
+from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Case, Geometry, Modality, slices
 from napari_breastseg.inference.grids import plan_grids
 from napari_breastseg.methods.preset import Preset
 
 FORGETTING, FLOOR = 0.5, 0.1
 """Weight of a case falls by half with every round since its last correction, but not below a tenth."""
+GOOD_VIEW = 0.5
+"""A window takes part if it shows this share of what the window that shows a component best shows of it."""
 
 Labels = npt.NDArray[np.uint8]
 
@@ -26,6 +29,7 @@ class Correction:
     Parameters
     ----------
     name : str
+        Different for every case.
     images : Path
         .npy, float32, shape (phase, z, y, x).
     geometry : Geometry
@@ -33,6 +37,11 @@ class Correction:
         .npy, uint8, shape (z, y, x): corrections to train on and corrections kept for the gate; 0, 1, or 255 where undecided.
     rounds_ago : int
         Learning rounds since the last correction.
+    done : bool
+        Whether the person is done with the case, so that a Dice of it means something.
+    times : tuple of float
+        Seconds of the phases; empty if unknown.
+    modality : str
     """
 
     name: str
@@ -41,6 +50,9 @@ class Correction:
     learn: Path
     held_out: Path
     rounds_ago: int = 0
+    done: bool = False
+    times: tuple[float, ...] = ()
+    modality: Modality = "dce-mri"
 
 
 @dataclass(frozen=True)
@@ -49,34 +61,67 @@ class CorrectedWindow:
 
     Attributes
     ----------
+    case : str
     image : ndarray, shape (channel, z, y, x), float32
     learn, held_out : ndarray, shape (z, y, x), uint8
         0, 1, or 255 where undecided; no voxel is decided in both.
     weight : float
-        How often it is drawn, relative to other windows; those of one case share the case's weight.
+        How often it is drawn, relative to other windows: 1 for each corrected component, shared by the windows that show it well.
+    rounds_ago : int
+    done : bool
     """
 
+    case: str
     image: npt.NDArray[np.float32]
     learn: Labels
     held_out: Labels
     weight: float
+    rounds_ago: int
+    done: bool
+
+    @property
+    def recency(self) -> float:
+        """Weight of the case by its age."""
+        return max(FLOOR, FORGETTING**self.rounds_ago)
+
+    @property
+    def decided(self) -> Labels:
+        """All that is decided in the window, on either side."""
+        return np.where(self.learn != UNDECIDED, self.learn, self.held_out)
 
 
 def load_windows(correction: Correction, preset: Preset) -> list[CorrectedWindow]:
-    """Read a correction and cut out the windows of its prediction that hold any."""
-    case = Case(correction.name, np.load(correction.images, mmap_mode="r"), correction.geometry)
+    """Read a correction and cut out the windows of its prediction that show the corrected components well."""
+    images = np.load(correction.images, mmap_mode="r")
+    case = Case(correction.name, images, correction.geometry, correction.times, correction.modality)
     learn, held_out = np.load(correction.learn), np.load(correction.held_out)
     found = []
     for grid in plan_grids(case, preset)[0]:
         known = sparse_labels(learn[slices(grid.box)], grid.shape)
         test = sparse_labels(held_out[slices(grid.box)], grid.shape)
         known[test != UNDECIDED] = UNDECIDED  # what is a test does not train, even where both fall into one voxel of the working grid
-        for window in grid.windows:
-            parts = known[slices(window)], test[slices(window)]
-            if any((part != UNDECIDED).any() for part in parts):
-                found.append((grid.window(window), *parts))
-    weight = max(FLOOR, FORGETTING**correction.rounds_ago) / max(len(found), 1)
-    return [CorrectedWindow(image, known, test, weight) for image, known, test in found]
+        parts = [slices(window) for window in grid.windows]
+        for_learning, for_judging = shown_by(known, parts), shown_by(test, parts)
+        for window, part, trains, judges in zip(grid.windows, parts, for_learning, for_judging, strict=True):
+            if trains or judges:
+                image, labels = grid.window(window), (known[part], test[part])
+                found.append(CorrectedWindow(case.name, image, *labels, trains, correction.rounds_ago, correction.done))
+    return found
+
+
+def shown_by(labels: Labels, parts: Sequence[tuple[slice, ...]]) -> npt.NDArray[np.float64]:
+    """Return how many of the corrected components each window stands for; a component is shared by all windows that show it well.
+
+    So a small correction counts as much as a big one. A component is a connected region of one value.
+    """
+    share = np.zeros(len(parts))
+    for value in (BACKGROUND, TUMOUR):
+        components, count = ndimage.label(labels == value, np.ones((3, 3, 3)))
+        if count:
+            voxels = np.array([np.bincount(components[part].ravel(), minlength=count + 1)[1:] for part in parts])
+            good = (voxels > 0) & (voxels >= GOOD_VIEW * voxels.max(0))
+            share += (good / np.maximum(good.sum(0), 1)).sum(1)
+    return share
 
 
 def sparse_labels(labels: Labels, shape: Sequence[int]) -> Labels:
@@ -94,12 +139,12 @@ def sparse_labels(labels: Labels, shape: Sequence[int]) -> Labels:
     return decided.reshape(tuple(shape)).astype(np.uint8)
 
 
-def balanced_accuracy(judged: Iterable[tuple[Labels, npt.NDArray[np.float32]]]) -> float | None:
-    """Mean recall of tumour and background over pairs of sparse labels and probability; None if no voxel is decided."""
+def balanced_accuracy(judged: Iterable[tuple[Labels, npt.NDArray[np.bool_]]]) -> float | None:
+    """Mean recall of tumour and background over pairs of sparse labels and masks; None if no voxel is decided."""
     hits, counts = np.zeros(2), np.zeros(2)
-    for labels, probability in judged:
+    for labels, mask in judged:
         for value in (BACKGROUND, TUMOUR):
-            chosen = probability[labels == value] > 0.5
+            chosen = mask[labels == value]
             hits[value] += (chosen == bool(value)).sum()
             counts[value] += chosen.size
     present = counts > 0

@@ -1,42 +1,51 @@
 """One learning round: fine-tune a model on a person's sparse corrections without letting it forget, and judge the candidate.
 
-The encoder rests and every window is encoded once, so a step costs a small part of a full one, and what is learned is learned in the very
-windows of the next prediction. The loss: cross-entropy and Dice on the corrected voxels, a trust region to the previous model away from
-them, replay of phantoms (their labels, and the previous model's answers), L2-SP to the base model (Li et al. 2018). Blends of candidate and
-parent are tried (Wortsman et al. 2022): the strongest one that passes the gate is proposed.
+On a CPU, or with few cases, the encoder rests and every window is encoded once, so a step costs a small part of a full one; what is learned
+is learned in the very windows of the next prediction. Blends of candidate and parent are tried (Wortsman et al. 2022): the strongest one
+that passes the gate is proposed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from napari_breastseg.case import TUMOUR, UNDECIDED
-from napari_breastseg.errors import InputError
-from napari_breastseg.inference.runner import Runner
-from napari_breastseg.losses.overlap import partial_ce_dice
-from napari_breastseg.losses.sparse import away_from, class_balance, distillation, trust_region
+from napari_breastseg.case import UNDECIDED
+from napari_breastseg.errors import ComputeError, InputError
+from napari_breastseg.inference.devices import pick_device
 from napari_breastseg.methods.model import Model, load_model, save_model
-from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.software import software
 from napari_breastseg.training.config import LearnConfig
-from napari_breastseg.training.corrections import CorrectedWindow, Correction, balanced_accuracy, load_windows
-from napari_breastseg.training.encoded import Encoded, encode, log_odds
+from napari_breastseg.training.corrections import CorrectedWindow, Correction, Labels, load_windows
+from napari_breastseg.training.encoded import Encoder, Plain, Source, prune
+from napari_breastseg.training.examiner import Examiner
 from napari_breastseg.training.gate import Decision, Score, judge
 from napari_breastseg.training.loop import FitConfig, Weights, fit
-from napari_breastseg.training.replay import EXAM_SEEDS, PRACTICE_SEEDS, Window, central_windows, practice_windows, replay_volumes
+from napari_breastseg.training.objective import Objective
+from napari_breastseg.training.parts import RATES, Rung, choose, ladder, trained_parameters
+from napari_breastseg.training.replay import (
+    EXAM_SEEDS,
+    PRACTICE_SEEDS,
+    Window,
+    cache_folder,
+    exam_windows,
+    practice_windows,
+    replay_volumes,
+)
 
 BLENDS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1)
 """Shares of the way from the parent to the fine-tuned weights that are offered to the gate."""
+SAVE_EVERY = 20
+"""Steps between two states on disk, from which a killed round goes on."""
+MOST_WINDOWS = 96
+"""Corrected windows that a round looks at; those of the cases corrected longest ago are left out first, but for the tests."""
 
 
 @dataclass(frozen=True)
@@ -56,176 +65,188 @@ class LearnResult:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Material:
+    """The windows of a round, as images."""
+
+    corrected: list[CorrectedWindow]
+    practice: list[Window]
+    exam: list[list[Window]]
+
+
 def learn(
-    model: Path, base: Path, corrections: Sequence[Correction], config: LearnConfig, folder: Path, device: str = "auto"
-) -> Job[LearnResult]:
-    """Fine-tune `model` and return the candidate with the gate's decision; all arguments can be sent to another process.
+    model: Path, base: Path, corrections: Sequence[Correction], config: LearnConfig, folder: Path, device: str = "auto",
+    start: Path | None = None, cache: Path | None = None,
+) -> Job[LearnResult]:  # fmt: skip
+    """Fine-tune a model and return the candidate with the gate's decision; all arguments can be sent to another process.
+
+    Where memory does not suffice, less learns, or on the CPU; the card says what was given up.
 
     Parameters
     ----------
     model, base : Path
-        Weights of the model in use and of the one that the lineage began with.
+        Weights of the model in use, which a candidate must beat, and of the one that the lineage began with.
     corrections : sequence of Correction
     config : LearnConfig
     folder : Path
-        Receives the candidate.
+        Receives the state of the round every :data:`SAVE_EVERY` steps, from which the same call goes on after a kill, to the same weights;
+        then the candidate.
     device : str
+    start : Path, optional
+        Weights to start from; the model in use if not given.
+    cache : Path, optional
+        Folder in which the encoded windows of corrected cases are kept for later rounds.
 
     Raises
     ------
     InputError
-        If nothing is annotated to train on.
+        If nothing is annotated to train on, or the device is missing.
+    ComputeError
+        If memory does not suffice for the least.
     """
     started = time.perf_counter()
     parent, origin = load_model(model), load_model(base)
-    preset = parent.preset
+    first = parent if start is None else load_model(start)
     yield Progress(0, 1, "Reading the corrections")
-    windows = [window for one in corrections for window in load_windows(one, preset)]
-    if not any((window.learn != UNDECIDED).any() for window in windows):
-        raise InputError("There are no corrections to learn from in the breasts. Paint or erase a few places first.")
-    practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
-    exam = central_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
-    runner = Runner(parent, device)
-    network = runner.network
-    encoded = iter((yield from _encoded(runner, [w.image for w in windows] + [image for image, _ in [*practice, *exam]])))
-    corrected = [(next(encoded), window) for window in windows]
-    replay = [(next(encoded), window) for window in practice]
-    examiner = _Examiner(network, corrected, [(next(encoded), window) for window in exam])
-    before = examiner.score(parent.weights)
-    at_base = before if origin.sha == parent.sha else examiner.score(_same_encoder(origin, parent, network))
-    network.load_state_dict(dict(parent.weights))
-    objective = _Objective(network, corrected, replay, origin, config)
-    fit_config = FitConfig(config.steps, config.learning_rate, weight_decay=0.0, ema=0.95, seed=config.seed)
-    weights = yield from fit(network, objective.loss, fit_config, trained=objective.trained.values())
-    candidate, decision = yield from _strongest(examiner, parent.weights, weights, before, at_base)
+    material = yield from _material(parent, corrections)
+    given_up: list[str] = []
+    for rung in ladder(choose(config.trained, pick_device(device), len(corrections)), pick_device(device)):
+        if rung.said:
+            given_up.append(f"Memory did not suffice: {rung.said}.")
+            yield Progress(0, 1, given_up[-1])
+        try:
+            candidate, decision, curve = yield from _attempt(rung, parent, origin, first, material, config, folder, cache)
+            break
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "alloc" not in str(error).lower():
+                raise
+    else:
+        raise ComputeError("There is too little memory to learn. Close other programs and try again.")
     card = dict(parent.card) | {
         "parent": parent.sha,
         "base": origin.sha,
-        "trained_on": f"{parent.card.get('trained_on', 'unknown')}; then corrections on {len(corrections)} case(s)",
+        "started_from": first.sha,
+        "trained_on": f"{origin.card.get('trained_on', 'unknown')}; then corrections on {len(corrections)} case(s)",
         "learning": asdict(config),
+        "trained": rung.trained,
+        "memory_steps": given_up,
+        "loss": curve,
         "metrics": dict(decision.figures),
-        "device": runner.device.type,
+        "device": rung.device.type,
+        "threads": torch.get_num_threads(),
+        "deterministic": rung.device.type == "cpu",  # on CUDA some backward passes add up in any order
         "software": software(),
     }
     path = save_model(candidate, card, folder)
     return LearnResult(path, decision, time.perf_counter() - started)
 
 
-def _encoded(runner: Runner, images: Sequence[npt.NDArray[np.float32]]) -> Job[list[Encoded]]:
-    behind = []
-    for number, image in enumerate(images):
-        yield Progress(number, len(images), "Looking at the corrected and the replay cases")
-        behind.append(encode(runner.network, image, runner.device))
-    return behind
+def _material(parent: Model, corrections: Sequence[Correction]) -> Job[_Material]:
+    preset = parent.preset
+    windows = []
+    for number, one in enumerate(corrections):
+        yield Progress(number, len(corrections), "Reading the corrections")
+        windows += load_windows(one, preset)
+    if not any((window.learn != UNDECIDED).any() for window in windows):
+        raise InputError("There are no corrections to learn from in the breasts. Paint or erase a few places first.")
+    windows.sort(key=lambda window: window.rounds_ago if window.weight else -1)
+    practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
+    exam = exam_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
+    return _Material(windows[:MOST_WINDOWS], practice, exam)
+
+
+def _attempt(
+    rung: Rung, parent: Model, origin: Model, first: Model, material: _Material, config: LearnConfig, folder: Path, cache: Path | None
+) -> Job[tuple[Weights, Decision, list[float]]]:
+    """Learn and judge in the way of one rung of the ladder."""
+    network = first.network(rung.device)
+    corrected, practice, exam = yield from _sources(rung, network, material, config, cache)
+    examiner = Examiner(network, corrected, exam)
+    yield Progress(0, 1, "Measuring the model in use")
+    before = examiner.score(parent.weights)
+    at_base = before if origin.sha == parent.sha else examiner.score(origin.weights)
+    network.load_state_dict(dict(first.weights))
+    trained = trained_parameters(network, rung.trained)
+    objective = Objective(network, corrected, practice, origin.weights, trained, config)
+    rate = config.learning_rate * RATES[rung.trained]
+    fit_config = FitConfig(config.steps, rate, weight_decay=0.0, ema=config.ema, save_every=SAVE_EVERY, seed=config.seed)
+    state = folder / f"{rung.trained}-{rung.device.type}.state"
+    curve: list[float] = []
+    weights = yield from _noting(fit(network, objective.loss, fit_config, state, trained.values()), curve)
+    if not config.gate:
+        score = examiner.score(weights)
+        return weights, _unjudged(score, before, at_base), curve
+    return *(yield from _strongest(examiner, parent.weights, weights, before, at_base)), curve
+
+
+def _sources(
+    rung: Rung, network: Any, material: _Material, config: LearnConfig, cache: Path | None
+) -> Job[tuple[list[tuple[Source, CorrectedWindow]], list[tuple[Source, Labels]], list[list[tuple[Source, Window]]]]]:
+    """Encode what need not be encoded again; keep images where the encoder learns."""
+    own = Encoder(network, rung.device, rung.hold, cache)
+    shipped = Encoder(network, rung.device, rung.hold, cache_folder() / "encoded")
+    practice = material.practice if config.replay or config.distillation else []
+    total = len(material.corrected) + len(practice) + sum(map(len, material.exam))
+    done = 0
+
+    def source(encoder: Encoder, image: Any) -> Job[Source]:
+        nonlocal done
+        done += 1
+        yield Progress(done, total, "Looking at the corrected and the replay cases")
+        return Plain(image, rung.device) if rung.trained == "all" else encoder(image)
+
+    corrected: list[tuple[Source, CorrectedWindow]] = []
+    for window in material.corrected:
+        corrected.append(((yield from source(own, window.image)), window))
+    practised: list[tuple[Source, Labels]] = []
+    for image, labels in practice:
+        practised.append(((yield from source(shipped, image)), labels))
+    exam: list[list[tuple[Source, Window]]] = []
+    for windows in material.exam:
+        exam.append([])
+        for one in windows:
+            exam[-1].append(((yield from source(shipped, one[0])), one))
+    for encoder in (own, shipped):
+        if encoder.folder is not None:
+            prune(encoder.folder)
+    return corrected, practised, exam
+
+
+def _noting(job: Job[Weights], curve: list[float]) -> Job[Weights]:
+    """Pass a training on and note its losses."""
+    try:
+        while True:
+            try:
+                step = next(job)
+            except StopIteration as stop:
+                weights: Weights = stop.value
+                return weights
+            if step.payload is not None:
+                curve.append(round(float(step.payload["loss"]), 5))
+                step = replace(step, payload={"stage": "train", **step.payload})
+            yield step
+    finally:
+        job.close()
 
 
 def _strongest(
-    examiner: _Examiner, parent: Mapping[str, Tensor], learned: Weights, before: Score, at_base: Score
+    examiner: Examiner, parent: Mapping[str, Tensor], learned: Weights, before: Score, at_base: Score
 ) -> Job[tuple[Weights, Decision]]:
     """Return the strongest blend that passes the gate, or else all that was learned with the reasons against it."""
     refused: tuple[Weights, Decision] | None = None
     for number, share in enumerate(BLENDS):
-        yield Progress(number, len(BLENDS), "Judging the candidate")
         blend = {key: torch.lerp(old, learned[key].cpu(), share) for key, old in parent.items()}
         judged = judge(examiner.score(blend), before, at_base)
-        result = blend, Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share})
-        if judged.adopted:
-            return result
-        refused = refused or result
+        decision = Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share})
+        payload = {"stage": "judge", "adopted": decision.adopted, "reasons": list(decision.reasons), "figures": dict(decision.figures)}
+        yield Progress(number + 1, len(BLENDS), f"Judging the candidate, {share:.0%} of what was learned", payload=payload)
+        if decision.adopted:
+            return blend, decision
+        refused = refused or (blend, decision)
     assert refused is not None
     return refused
 
 
-def _same_encoder(origin: Model, parent: Model, network: SegmentationNetwork) -> Weights:
-    """Return the weights of the base model after checking that what the parent's encoder gives is what its own would give.
-
-    Raises
-    ------
-    InputError
-        If it is not the model that the parent's lineage began with.
-    """
-    learned = {name for name, _ in network.decoder_parameters()}
-    if not all(torch.equal(value, origin.weights[key]) for key, value in parent.weights.items() if key not in learned):
-        raise InputError("The base model is not the one that the model in use has learned from. Give that one.")
-    return dict(origin.weights)
-
-
-class _Examiner:
-    """Scores weights on the corrections and on the fixed replay windows."""
-
-    def __init__(
-        self, network: SegmentationNetwork, corrected: list[tuple[Encoded, CorrectedWindow]], exam: list[tuple[Encoded, Window]]
-    ) -> None:
-        self.network, self.corrected, self.exam = network, corrected, exam
-
-    def score(self, weights: Mapping[str, Tensor]) -> Score:
-        """Score `weights`; the network keeps them afterwards."""
-        self.network.load_state_dict(dict(weights))
-        answers = [(window, encoded.probability(self.network)) for encoded, window in self.corrected]
-        replay = [_dice(encoded.probability(self.network) > 0.5, labels == TUMOUR) for encoded, (_, labels) in self.exam]
-        trained = balanced_accuracy((window.learn, answer) for window, answer in answers)
-        held_out = balanced_accuracy((window.held_out, answer) for window, answer in answers)
-        assert trained is not None
-        return Score(held_out, trained, replay)
-
-
-def _dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
-    total = int(a.sum()) + int(b.sum())
-    return 1.0 if total == 0 else 2 * int((a & b).sum()) / total
-
-
-@dataclass(frozen=True)
-class _Lesson:
-    """One encoded window, its labels, and what the previous model says of it."""
-
-    encoded: Encoded
-    labels: Tensor
-    before: Tensor
-
-
-class _Objective:
-    """The loss of one step: one corrected window and one of replay. It freezes all of the network but the decoder."""
-
-    def __init__(
-        self,
-        network: SegmentationNetwork,
-        corrected: list[tuple[Encoded, CorrectedWindow]],
-        practice: list[tuple[Encoded, Window]],
-        base: Model,
-        config: LearnConfig,
-    ) -> None:
-        network.requires_grad_(False)
-        self.trained = dict(network.decoder_parameters())
-        for parameter in self.trained.values():
-            parameter.requires_grad_(True)
-        self.network, self.config = network, config
-        self.device = next(iter(self.trained.values())).device
-        self.base = {name: base.weights[name].to(self.device) for name in self.trained}
-        corrected = [(encoded, window) for encoded, window in corrected if (window.learn != UNDECIDED).any()]
-        shares = np.array([window.weight for _, window in corrected])
-        self.shares = shares / shares.sum()
-        self.corrected = [self._lesson(encoded, window.learn) for encoded, window in corrected]
-        self.trusted = [away_from(self._tensor((w.learn != UNDECIDED) | (w.held_out != UNDECIDED)), config.reach) for _, w in corrected]
-        self.practice = [self._lesson(encoded, labels) for encoded, (_, labels) in practice]
-
-    def _lesson(self, encoded: Encoded, labels: npt.NDArray[np.uint8]) -> _Lesson:
-        return _Lesson(encoded, self._tensor(labels), self._tensor(encoded.probability(self.network)))
-
-    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]
-
-    def loss(self, network: nn.Module, step: int) -> Tensor:
-        """Draw the windows of `step` and return their loss."""
-        assert network is self.network
-        rng, config = np.random.default_rng((self.config.seed, step)), self.config
-        index = rng.choice(len(self.corrected), p=self.shares)
-        here, there = self.corrected[index], self.practice[rng.integers(len(self.practice))]
-        logits, practised = (one.encoded.logits(self.network) for one in (here, there))
-        pull = torch.stack([((p - self.base[name]) ** 2).sum() for name, p in self.trained.items()]).sum()
-        return (
-            partial_ce_dice(logits, here.labels, class_balance(here.labels))
-            + config.trust * trust_region(log_odds(logits), here.before, self.trusted[index])
-            + config.replay * partial_ce_dice(practised, there.labels)
-            + config.distillation * distillation(log_odds(practised), there.before, there.labels)
-            + config.l2sp * pull
-        )
+def _unjudged(score: Score, before: Score, at_base: Score) -> Decision:
+    figures = {"candidate": score.as_dict(), "parent": before.as_dict(), "base": at_base.as_dict(), "blend": 1.0}
+    return Decision(score.finite, ("the gate was switched off",), figures)

@@ -20,6 +20,7 @@ from napari_breastseg.losses.frloss import FRLoss
 from napari_breastseg.losses.overlap import partial_ce_dice
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
+from napari_breastseg.networks.hcma_unet import edges
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.software import software
 from napari_breastseg.training.loop import FitConfig, Weights, fit
@@ -36,7 +37,7 @@ class TrainConfig:
     ----------
     steps, batch : int
     patch : int
-        Edge of the training patch in voxels of the working grid.
+        Edge of the training patch in voxels of the working grid; a patch of one slice for a preset of images.
     learning_rate : float
     phantoms : int
         Phantoms to make; their seeds count up from ``1000 + seed``.
@@ -101,13 +102,15 @@ def train_weights(
     Raises
     ------
     InputError
-        If there is nothing to train on, the phantoms are those of the gate, `start` is of another method, or `out` holds a run with other
+        If there is nothing to train on, the preset has no phantoms, the phantoms are those of the gate, `start` is of another method, or `out` holds a run with other
         settings or other data.
     """
     if start is not None and start.preset.method != preset.method:
         raise InputError(
             f"{start.path.name} is a model of {start.preset.method}, not of {preset.method}. Start from one of the same method."
         )
+    if config.phantoms and preset.exemplar is None:
+        raise InputError(f"There are no phantoms of {preset.modality}. Ask for none (--phantoms 0) and give a folder of cases (--data).")
     first = 1000 + config.seed
     if max(first, EXAM_SEEDS.start) < min(first + config.phantoms, EXAM_SEEDS.stop):
         raise InputError("These phantoms include those on which the gate judges. Choose another seed or fewer phantoms.")
@@ -139,7 +142,7 @@ def train_weights(
                 module.p = 0.0
 
     def loss(_: nn.Module, step: int) -> Tensor:
-        image, labels = (t.to(place) for t in draw_batch(volumes, config, step))
+        image, labels = (t.to(place) for t in draw_batch(volumes, config, step, preset.flat))
         with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
             if config.frloss is None:
                 return partial_ce_dice(network(image), labels)
@@ -150,18 +153,19 @@ def train_weights(
     return (yield from fit(network, loss, fit_config, out / "state.safetensors"))
 
 
-def draw_batch(volumes: Sequence[Volume | Path], config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
+def draw_batch(volumes: Sequence[Volume | Path], config: TrainConfig, step: int, flat: bool = False) -> tuple[Tensor, Tensor]:
     """Draw the batch of `step`: images (batch, channel, D, H, W) and labels (batch, D, H, W); the same step gives the same batch.
 
-    A volume may be given as the folder in which it was prepared.
+    A volume may be given as the folder in which it was prepared. The patches of `flat` volumes have one slice.
     """
+    patch = edges(config.patch, flat)
     rng = np.random.default_rng((config.seed, step))
     images, labels = [], []
     for _ in range(config.batch):
         volume = volumes[int(rng.integers(len(volumes)))]
         if isinstance(volume, Path):
             volume = _mapped(volume)
-        image, label = draw_patch(rng, volume, draw_centre(rng, volume, config.tumour_share), config.patch)
+        image, label = draw_patch(rng, volume, draw_centre(rng, volume, config.tumour_share), patch)
         images.append(torch.from_numpy(image))
         labels.append(torch.from_numpy(label))
     return torch.stack(images), torch.stack(labels)

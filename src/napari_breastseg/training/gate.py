@@ -1,13 +1,25 @@
-"""The gate: no model is adopted that is worse on what the person corrected or on the replay set."""
+"""The gate: no model is adopted that is worse on what the person corrected, on the replay set, or on a case that is done."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 LARGEST_DROP = 0.05
-"""Largest fall in Dice of a single replay case."""
+"""Largest fall in Dice of a single case."""
+MEAN_DROP = 0.01
+"""Largest fall of the mean Dice on the replay set, below the model in use and below the base model: small losses cannot add up."""
+MORE_FALSE = 0.10
+"""Largest growth of what is taken for tumour falsely."""
+FLIPPED = 0.02
+"""Largest share of the tumour's volume that may change far from all corrections."""
+FEW = 5
+"""Voxels that neither of the last two rules minds: about the smallest part that a mask may have."""
+ENOUGH = 10
+"""Cases from which the change of the mean has an interval."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +33,29 @@ class Score:
     corrected : float
         Balanced accuracy on the corrections that were trained on.
     replay : sequence of float
-        Dice of each replay case, in a fixed order.
+        Dice of each replay case, in a fixed order; empty for a method without exemplars.
+    cases : mapping of str to float
+        Dice of each case that is done, where it is decided.
+    false : int
+        Healthy voxels of these cases that are taken for tumour.
+    flipped, tumour : int
+        Voxels far from all corrections that differ from the model in use, and voxels of tumour in the corrected windows.
+    finite : bool
     """
 
     held_out: float | None
     corrected: float
-    replay: Sequence[float]
+    replay: Sequence[float] = ()
+    cases: Mapping[str, float] = field(default_factory=dict)
+    false: int = 0
+    flipped: int = 0
+    tumour: int = 0
+    finite: bool = True
 
     @property
-    def replay_mean(self) -> float:
+    def replay_mean(self) -> float | None:
         """Mean Dice of the replay cases."""
-        return sum(self.replay) / len(self.replay)
+        return sum(self.replay) / len(self.replay) if self.replay else None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready figures."""
@@ -40,6 +64,9 @@ class Score:
             "corrected": self.corrected,
             "replay": [round(r, 4) for r in self.replay],
             "replay_mean": self.replay_mean,
+            "cases": {name: round(value, 4) for name, value in self.cases.items()},
+            "false_voxels": self.false,
+            "flipped_voxels": self.flipped,
         }
 
 
@@ -53,32 +80,73 @@ class Decision:
 
 
 def judge(candidate: Score, parent: Score, base: Score) -> Decision:
-    """Compare a candidate with its parent, and with the base model so that small losses cannot add up.
+    """Compare a candidate with the model in use, and with the base model.
 
-    It is adopted if the held-out corrections are no worse than under the parent, the mean replay Dice is below neither the parent's nor,
-    by more than 0.01, the base model's, no replay case falls by more than 0.05, and the corrections themselves are better met.
+    It is adopted if its weights are finite; the held-out corrections are met no worse than by either; the mean Dice on the replay set is at
+    most :data:`MEAN_DROP` below either's; no case, of the replay set or done by the person, falls by more than :data:`LARGEST_DROP` below
+    either's; falsely found tumour grows by at most :data:`MORE_FALSE`; far from all corrections at most :data:`FLIPPED` of the tumour's
+    volume changes; the change of all cases together is not surely for the worse (95 % bootstrap interval, from :data:`ENOUGH` cases on);
+    and the corrections themselves are better met.
     """
-    against = []
-    if candidate.held_out is not None and parent.held_out is not None and candidate.held_out < parent.held_out:
-        against.append(f"held-out corrections fell from {parent.held_out:.3f} to {candidate.held_out:.3f}")
-    if candidate.replay_mean < parent.replay_mean:
-        against.append(f"mean Dice on the replay set fell from {parent.replay_mean:.3f} to {candidate.replay_mean:.3f}")
-    if candidate.replay_mean < base.replay_mean - 0.01:
-        against.append(f"mean Dice on the replay set is below the base model's {base.replay_mean:.3f}")
-    for number, (new, old) in enumerate(zip(candidate.replay, parent.replay, strict=True), 1):
-        if old - new > LARGEST_DROP:
-            against.append(f"replay case {number} fell from {old:.2f} to {new:.2f}")
+    figures: dict[str, Any] = {"candidate": candidate.as_dict(), "parent": parent.as_dict(), "base": base.as_dict()}
+    if not candidate.finite:
+        return Decision(False, ("its weights are not finite numbers",), figures)
+    against = [*_worse(candidate, parent, ""), *(reason for reason in _worse(candidate, base, " (base model)"))]
+    if candidate.false > (1 + MORE_FALSE) * parent.false + FEW:
+        against.append(f"falsely found tumour grew from {parent.false} to {candidate.false} voxels")
+    if candidate.flipped > FLIPPED * candidate.tumour + FEW:
+        against.append(f"{candidate.flipped} voxels changed far from any correction, more than {FLIPPED:.0%} of the tumour's volume")
+    interval = change_interval(candidate, parent)
+    figures["change_ci95"] = interval
+    if interval is not None and interval[1] < 0:
+        against.append(f"all cases together fell by {-interval[1]:.3f} to {-interval[0]:.3f} (95 % interval of the mean Dice)")
     if candidate.corrected <= parent.corrected:
         against.append(f"the corrections are met no better than before ({parent.corrected:.3f} to {candidate.corrected:.3f})")
-    figures = {"candidate": candidate.as_dict(), "parent": parent.as_dict(), "base": base.as_dict()}
     if against:
-        return Decision(False, tuple(against), figures)
-    reasons = [
-        f"corrections met: {parent.corrected:.3f} to {candidate.corrected:.3f}",
-        f"mean Dice on the replay set: {parent.replay_mean:.3f} to {candidate.replay_mean:.3f}",
-    ]
+        return Decision(False, tuple(dict.fromkeys(against)), figures)
+    return Decision(True, tuple(_gains(candidate, parent)), figures)
+
+
+def _worse(candidate: Score, other: Score, which: str) -> list[str]:
+    against = []
+    if candidate.held_out is not None and other.held_out is not None and candidate.held_out < other.held_out:
+        against.append(f"held-out corrections fell from {other.held_out:.3f}{which} to {candidate.held_out:.3f}")
+    new, old = candidate.replay_mean, other.replay_mean
+    if new is not None and old is not None and new < old - MEAN_DROP:
+        against.append(f"mean Dice on the replay set fell from {old:.3f}{which} to {new:.3f}")
+    for name, before in _named(other).items():
+        after = _named(candidate)[name]
+        if before - after > LARGEST_DROP:
+            against.append(f"{name} fell from {before:.2f}{which} to {after:.2f}")
+    return against
+
+
+def _named(score: Score) -> dict[str, float]:
+    return {f"replay case {number}": value for number, value in enumerate(score.replay, 1)} | dict(score.cases)
+
+
+def change_interval(candidate: Score, parent: Score, draws: int = 2000) -> tuple[float, float] | None:
+    """Return the 95 % bootstrap interval of the mean change in Dice over all cases; None if they are fewer than :data:`ENOUGH`."""
+    before, after = _named(parent), _named(candidate)
+    changes = np.array([after[name] - before[name] for name in before])
+    if len(changes) < ENOUGH:
+        return None
+    means = changes[np.random.default_rng(0).integers(len(changes), size=(draws, len(changes)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _gains(candidate: Score, parent: Score) -> list[str]:
+    reasons = [f"corrections met: {parent.corrected:.3f} to {candidate.corrected:.3f}"]
+    if candidate.replay_mean is not None and parent.replay_mean is not None:
+        reasons.append(f"mean Dice on the replay set: {parent.replay_mean:.3f} to {candidate.replay_mean:.3f}")
+    else:
+        reasons.append("this method has no replay set: only your own cases speak for it")
+    if candidate.cases:
+        before, after = (sum(score.cases.values()) / len(score.cases) for score in (parent, candidate))
+        reasons.append(f"mean Dice of {len(candidate.cases)} case(s) that are done: {before:.3f} to {after:.3f}")
     if candidate.held_out is not None and parent.held_out is not None:
         reasons.append(f"held-out corrections: {parent.held_out:.3f} to {candidate.held_out:.3f}")
     else:
         reasons.append("no held-out corrections yet: too few were made")
-    return Decision(True, tuple(reasons), figures)
+    return reasons

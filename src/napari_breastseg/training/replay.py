@@ -1,4 +1,4 @@
-"""Replay: phantoms that a fine-tune keeps practising on, and others on which it must not become worse."""
+"""Replay: exemplars that a fine-tune keeps practising on, and others on which it must not become worse."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ import numpy.typing as npt
 import platformdirs
 
 from napari_breastseg.case import BACKGROUND
+from napari_breastseg.errors import InputError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods.preset import Preset
-from napari_breastseg.phantom import make_phantom
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.sampling import Points, Volume, cut, draw_centre, make_volume
 
 SHAPE = (96, 160, 160)
 PRACTICE_SEEDS = range(9000, 9008)
-"""Phantoms to practise on."""
+"""Exemplars to practise on."""
 EXAM_SEEDS = range(9100, 9108)
-"""Phantoms to judge on: fixed, and never trained on by anything."""
+"""Exemplars to judge on: fixed, and never trained on by anything."""
 Window = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 """Image (channel, z, y, x) and labels (z, y, x)."""
 _VERSION = 1  # counts changes of the phantom that make cached volumes stale
 
 
 def replay_volumes(preset: Preset, seeds: range, cache: Path | None = None) -> Job[list[Volume]]:
-    """Return the phantoms of `seeds` on the preset's working grid, made once per computer and then read back.
+    """Return the exemplars of `seeds` on the preset's working grid, made once per computer and then read back; none if it has none.
 
     Parameters
     ----------
     cache : Path, optional
         Folder to keep them in; the user's cache folder if not given.
     """
-    folder = cache or Path(platformdirs.user_cache_dir("napari-breastseg")) / f"replay-{_VERSION}"
+    if preset.exemplar is None:
+        return []
+    folder = cache or cache_folder()
     volumes = []
     for index, seed in enumerate(seeds):
         yield Progress(index, len(seeds), "Preparing replay cases")
@@ -44,15 +46,27 @@ def replay_volumes(preset: Preset, seeds: range, cache: Path | None = None) -> J
     return volumes
 
 
+def cache_folder() -> Path:
+    """Return where exemplars are kept on this computer."""
+    return Path(platformdirs.user_cache_dir("napari-breastseg")) / f"replay-{_VERSION}"
+
+
 def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folder: Path) -> Volume:
-    """Return one phantom on the preset's working grid, from `folder` if it was made before."""
+    """Return one exemplar on the preset's working grid, from `folder` if it was made before.
+
+    Raises
+    ------
+    InputError
+        If the preset has none.
+    """
+    if preset.exemplar is None:
+        raise InputError(f"There are no synthetic cases for {preset.name}. Give a folder of cases.")
     path = folder / f"{preset.name.replace('/', '-')}-{seed}.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
             return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
     except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # not made yet, or damaged
-        phantom = make_phantom(seed, shape, phases=2)
-        volume = make_volume(phantom.case, phantom.tumour, preset, seed)
+        volume = make_volume(*preset.exemplar(seed, shape), preset, seed)
         folder.mkdir(parents=True, exist_ok=True)
         content = BytesIO()
         np.savez(content, channels=volume.channels, labels=volume.labels, **volume.centres)  # type: ignore[arg-type]
@@ -67,6 +81,15 @@ def central_windows(volumes: Sequence[Volume], size: int) -> list[Window]:
         points = volume.centres["tumour"] if len(volume.centres["tumour"]) else volume.centres["bright"]
         windows.append(_window(volume, points[np.argmin(((points - points.mean(0)) ** 2).sum(1))], size))
     return windows
+
+
+def exam_windows(volumes: Sequence[Volume], size: int) -> list[list[Window]]:
+    """Cut from each volume the window around its tumours and one around bright healthy tissue, where false alarms come from."""
+    exam = []
+    for volume, central in zip(volumes, central_windows(volumes, size), strict=True):
+        bright = volume.centres["bright"]
+        exam.append([central, _window(volume, bright[len(bright) // 2], size)] if len(bright) else [central])
+    return exam
 
 
 def practice_windows(volumes: Sequence[Volume], size: int, drawn: int = 3, seed: int = 0) -> list[Window]:

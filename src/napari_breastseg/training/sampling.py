@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -69,11 +70,12 @@ def draw_centre(rng: np.random.Generator, volume: Volume, tumour: float) -> Poin
     return np.array(volume.labels.shape) // 2
 
 
-def cut(array: npt.NDArray[Any], centre: Points, size: int, fill: float) -> npt.NDArray[Any]:
-    """Cut a cube of `size` voxels around `centre` from (..., z, y, x); outside the volume it holds `fill`."""
-    out = np.full((*array.shape[:-3], size, size, size), fill, array.dtype)
-    start = centre - size // 2
-    low, high = np.maximum(start, 0), np.minimum(start + size, array.shape[-3:])
+def cut(array: npt.NDArray[Any], centre: Points, size: int | Sequence[int], fill: float) -> npt.NDArray[Any]:
+    """Cut a box of `size` voxels (z, y, x; a number for a cube) around `centre` from (..., z, y, x); outside the volume it holds `fill`."""
+    edges = np.broadcast_to(size, 3)
+    out = np.full((*array.shape[:-3], *edges), fill, array.dtype)
+    start = centre - edges // 2
+    low, high = np.maximum(start, 0), np.minimum(start + edges, array.shape[-3:])
     if (low >= high).any():
         return out
     source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -84,17 +86,20 @@ def cut(array: npt.NDArray[Any], centre: Points, size: int, fill: float) -> npt.
 
 
 @cache
-def _augmentation(patch: int) -> Any:
+def _augmentation(patch: tuple[int, ...]) -> Any:
+    """Transforms of volumes, or of images (y, x), which are not put upside down: what casts a shadow lies above it."""
     from monai import transforms as t
 
     keys = ["image", "label"]
+    axes = len(patch)
+    turns, shears, flips = (3, 6, range(3)) if axes == 3 else (1, 2, range(1, 2))
     geometric = [
         t.RandAffined(
-            keys, prob=0.9, spatial_size=(patch,) * 3, rotate_range=(0.3, 0.3, 0.3), scale_range=((-0.3, 0.4),) * 3, shear_range=(0.1,) * 6,
+            keys, prob=0.9, spatial_size=patch, rotate_range=(0.3,) * turns, scale_range=((-0.3, 0.4),) * axes, shear_range=(0.1,) * shears,
             mode=("bilinear", "nearest"), padding_mode="border",
         ),
-        t.CenterSpatialCropd(keys, (patch,) * 3),
-        *(t.RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in range(3)),
+        t.CenterSpatialCropd(keys, patch),
+        *(t.RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flips),
     ]  # fmt: skip
     intensity = [
         t.RandScaleIntensityd("image", factors=0.35, prob=0.8),
@@ -106,26 +111,35 @@ def _augmentation(patch: int) -> Any:
 
 
 def draw_patch(
-    rng: np.random.Generator, volume: Volume, centre: Points, patch: int
+    rng: np.random.Generator, volume: Volume, centre: Points, patch: int | tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Cut an augmented patch (MONAI: affine, flips, intensity, sharpness, noise) around a centre jittered by a quarter of its edge.
 
+    Parameters
+    ----------
+    patch : int or tuple of int
+        Edge of a cube, or edges (1, n, n) of a part of an image, which is then augmented within its plane.
+
     Returns
     -------
-    image : ndarray, shape (channel, patch, patch, patch), float32
-    labels : ndarray, shape (patch, patch, patch), uint8
+    image : ndarray, shape (channel, z, y, x), float32
+    labels : ndarray, shape (z, y, x), uint8
     """
-    jitter = rng.integers(-patch // 4, patch // 4 + 1, 3)
+    edges = (patch,) * 3 if isinstance(patch, int) else patch
+    spread = np.array([edge > 1 for edge in edges])  # the axes along which there is room to move
+    jitter = rng.integers(-edges[-1] // 4, edges[-1] // 4 + 1, 3) * spread
     outside = float(volume.channels[0].min())
     # The coarse pass of inference sees every case at half resolution: so must training.
     factor = 2 if rng.random() < HALF_RESOLUTION else 1
-    wide = patch * 5 // 4 * factor
+    step = np.where(spread, factor, 1)
+    wide = np.array(edges) * 5 // 4 * step
     image = cut(volume.channels, centre + jitter, wide, outside).astype(np.float32)
     labels = cut(volume.labels, centre + jitter, wide, BACKGROUND)
     if factor == 2:
-        image = block_reduce(image, (1, 2, 2, 2), np.mean)  # type: ignore[no-untyped-call]
-        labels = block_reduce(labels, (2, 2, 2), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]
-    augment = _augmentation(patch)
+        image = block_reduce(image, (1, *step), np.mean)  # type: ignore[no-untyped-call]
+        labels = block_reduce(labels, tuple(step), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]
+    flat = edges[0] == 1
+    augment = _augmentation(edges[1:] if flat else edges)
     augment.set_random_state(seed=int(rng.integers(2**31)))
-    out = augment({"image": image, "label": labels[None]})
-    return np.asarray(out["image"], np.float32), np.asarray(out["label"][0]).astype(np.uint8)
+    out = augment({"image": image[:, 0], "label": labels} if flat else {"image": image, "label": labels[None]})
+    return np.asarray(out["image"], np.float32).reshape(-1, *edges), np.asarray(out["label"]).astype(np.uint8).reshape(edges)
