@@ -10,7 +10,9 @@ import typer
 from rich.table import Table
 
 from napari_breastseg.cli import benchmark, session_app
+from napari_breastseg.cli.options import Device, ModelName
 from napari_breastseg.cli.report import Debug, Json, report
+from napari_breastseg.cli.simulate_app import simulate
 from napari_breastseg.cli.train import Terms
 
 app = typer.Typer(
@@ -24,9 +26,7 @@ app = typer.Typer(
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(session_app.app, name="session")
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SessionFolder = Annotated[Path, typer.Option("--session", help="Folder of the session.")]
-ModelName = Annotated[str, typer.Option("--model", help="Starter model by name, or a .safetensors file with its card.")]
 
 
 class Maps(StrEnum):
@@ -184,25 +184,7 @@ def queue(
         speaker.answer(*queue_session(speaker, session, top, model, device))
 
 
-@app.command()
-def simulate(
-    case: Annotated[Path, typer.Option(help="NIfTI file, or folder with one file per phase.")],
-    reference: Annotated[Path, typer.Option(help="Mask of the tumour on the same grid.")],
-    model: ModelName = "hcma-unet",
-    rounds: Annotated[int, typer.Option(min=0)] = 3,
-    seed: Annotated[int, typer.Option(help="Of the robot.")] = 0,
-    device: Device = "auto",
-    session: Annotated[Path | None, typer.Option(help="A new folder to keep the session in.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Let a robot correct the worst slices, learn, and predict again; report the Dice of the model's own predictions."""
-    with report(as_json, debug) as speaker:
-        from napari_breastseg.cli.tables import rounds_table
-        from napari_breastseg.cli.work import simulate_files
-
-        answer = simulate_files(speaker, case, reference, model, rounds, seed, device, session)
-        speaker.answer(answer, rounds_table(answer["rounds"]))
+app.command()(simulate)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands that predict, learn and simulate, without their options."""
+"""The commands that predict and learn, without their options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_breastseg.cli.maps import explained, maps_answer
 from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.errors import InputError
-from napari_breastseg.io import read_case, read_mask, require_foreground, write_mask
+from napari_breastseg.io import read_case, read_mask, write_mask
 from napari_breastseg.loop.approval import approve
 from napari_breastseg.session import Edit, Session
 
@@ -189,16 +189,3 @@ def record_mask(session: Session, case_id: str, mask: Any) -> int:
         session.record(case_id, edit)
     approve(session, case_id)
     return int(count)
-
-
-def simulate_files(
-    speaker: Report, image: Path, reference: Path, model: str, rounds: int, seed: int, device: str, folder: Path | None
-) -> dict[str, Any]:
-    """Read a case and its reference and let the robot go round."""
-    from napari_breastseg.evaluation.simulate import simulate
-
-    case = read_case(image)
-    truth = read_mask(reference, case)
-    require_foreground(truth, reference)
-    refuse_early(case, model)
-    return speaker.run(simulate(case, truth, model, rounds, folder, device, seed))

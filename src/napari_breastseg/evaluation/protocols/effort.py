@@ -100,8 +100,8 @@ def effort(
     BreastSegError
         What predicting, learning and the session raise.
     """
-    claim_folder(out / "p3", {"cases": cases.about, "model": load_model(model).sha, "settings": settings or {}})
     configs = {(name, seed): config_of(name, seed, settings or {}) for name in recipes for seed in seeds}
+    claim_folder(out / "p3", {"cases": cases.about, "model": load_model(model).sha, "settings": settings or {}})
     rows: list[dict[str, Any]] = []
     for (name, seed), config in configs.items():
         job = _stream(cases, seed, config, model, device)

@@ -81,8 +81,8 @@ def interactive(
     BreastSegError
         What predicting, learning and the session raise.
     """
-    claim_folder(out / "p1", {"cases": cases.about, "model": load_model(model).sha, "settings": settings or {}})
     configs = {(name, seed): config_of(name, seed, settings or {}) for name in recipes for seed in seeds}
+    claim_folder(out / "p1", {"cases": cases.about, "model": load_model(model).sha, "settings": settings or {}})
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         for examination in cases.of(seed):
