@@ -19,11 +19,6 @@ from napari_breastseg.progress import Progress, run
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(autouse=True)
-def targets_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(HERE))
-
-
 def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -6,7 +6,6 @@ Parent and child talk over a pipe that only they hold; what crosses it are value
 from __future__ import annotations
 
 import faulthandler
-import importlib
 import multiprocessing
 import os
 import signal
@@ -20,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from napari_breastseg.compute.calls import call, for_people
 from napari_breastseg.errors import BreastSegError, ComputeError
 from napari_breastseg.progress import Job, Progress
 
@@ -63,7 +63,7 @@ def in_child(target: str, kwargs: Mapping[str, Any], name: str = "background") -
     os.close(handle)
     log = Path(log_name)
     process = context.Process(
-        target=_child_main, args=(sender, target, dict(kwargs), log_name), name=f"napari-breastseg {name}", daemon=True
+        target=_child_main, args=(sender, target, dict(kwargs), name, log_name), name=f"napari-breastseg {name}", daemon=True
     )
     try:
         yield Progress(0, 1, f"starting the {name} process")
@@ -96,12 +96,11 @@ def _listen(process: SpawnProcess, receiver: Connection, name: str, log: Path) -
             yield value
         elif kind == "result":
             return value
-        elif kind == "refused":
-            error_type, text = value
-            raise error_type(text)
         elif kind == "failed":
-            failure = ComputeError(f"The {name} process failed: {value}. Nothing was changed; try again, or run with --debug for its log.")
-            failure.add_note(_tail(log))
+            error_type, text, is_bug = value
+            failure: BreastSegError = error_type(text)
+            if is_bug:
+                failure.add_note(_tail(log))
             raise failure
         else:
             process.join(GRACE)
@@ -140,24 +139,18 @@ def _end(process: SpawnProcess) -> None:
     process.close()
 
 
-def _child_main(sender: Connection, target: str, kwargs: dict[str, Any], log: str) -> None:
+def _child_main(sender: Connection, target: str, kwargs: dict[str, Any], name: str, log: str) -> None:
     _settle(log)
     try:
-        module, _, function = target.partition(":")
-        job: Job[Any] = getattr(importlib.import_module(module), function)(**kwargs)
-        result = _forward(job, sender)
+        result = _forward(call(target, kwargs), sender)
     except BrokenPipeError:
         return  # the parent has gone; nobody is left to tell
-    except BreastSegError as error:
-        sender.send(("refused", (type(error), str(error))))
-    except MemoryError:
-        traceback.print_exc()
-        text = "There is not enough memory for this. Close other programs, or choose a smaller patch or fewer cases, and try again."
-        sender.send(("refused", (ComputeError, text)))
     except Exception as error:
-        traceback.print_exc()
-        sys.stderr.flush()
-        sender.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+        told = for_people(error, name)
+        if told is not error:
+            traceback.print_exc()
+            sys.stderr.flush()
+        sender.send(("failed", (type(told), str(told), told is not error)))
     else:
         sender.send(("result", result))
 
