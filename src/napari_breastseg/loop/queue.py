@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.loop.glances import Glance, Glances, Vector
@@ -126,11 +125,12 @@ def arrange(glances: Sequence[Glance], known: Sequence[Vector]) -> Iterator[Plac
         return
     points = np.stack([glance.features for glance in glances])
     distance = np.min([np.linalg.norm(points - one, axis=1) for one in known], axis=0) if known else np.full(len(points), np.inf)
-    apart = [glance.disagreement for glance in glances if glance.disagreement is not None]
-    fixed = [ranks([glance.entropy for glance in glances]), *([ranks(apart)] if apart else [])]
-    novelty = ranks(distance)
+    apart = np.array([glance.disagreement for glance in glances if glance.disagreement is not None])
+    fixed = [ranks(np.array([glance.entropy for glance in glances])), *([ranks(apart)] if apart.size else [])]
+    spread = distance
     left = list(range(len(glances)))
     while left:
+        novelty = ranks(distance, spread)  # among the distances at the beginning, so that no case gains by what is chosen above it
         scores = np.mean([novelty, *fixed], axis=0)
         index = max(left, key=lambda one: scores[one])
         found = (fixed[0][index], novelty[index], *(rank[index] for rank in fixed[1:]))
@@ -138,13 +138,14 @@ def arrange(glances: Sequence[Glance], known: Sequence[Vector]) -> Iterator[Plac
         yield Place(index, float(scores[index]), near if np.isfinite(near) else None, tuple(map(float, found)))
         left.remove(index)
         distance = np.minimum(distance, np.linalg.norm(points - points[index], axis=1))
-        novelty = np.minimum(novelty, ranks(distance))  # no case gains by what is chosen above it, so the scores fall along the queue
+        if np.isinf(spread[0]):  # nothing is corrected yet: the first one chosen is what there is to compare with
+            spread = distance
 
 
-def ranks(values: Sequence[float] | npt.NDArray[np.float64]) -> Vector:
-    """Return for each value the share of all values that are no larger: 1 for the largest, equal values share a rank."""
-    found = np.asarray(values, float)
-    shares: Vector = np.searchsorted(np.sort(found), found, side="right") / len(found)
+def ranks(values: Vector, among: Vector | None = None) -> Vector:
+    """Return for each value the share of all values, or of those in `among`, that are no larger; equal values share a rank."""
+    ordered = np.sort(values if among is None else among)
+    shares: Vector = np.searchsorted(ordered, values, side="right") / len(ordered)
     return shares
 
 
