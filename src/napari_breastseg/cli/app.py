@@ -156,6 +156,9 @@ def learn(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; more take longer.")] = None,
     device: Device = "auto",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Learn on a worker of this Dask scheduler, such as tcp://host:8786; --device is then the worker's.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -163,7 +166,7 @@ def learn(
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.work import learn_session
 
-        answer = learn_session(speaker, session, correction or [], steps, device)
+        answer = learn_session(speaker, session, correction or [], steps, device, scheduler)
         verdict = "Adopted" if answer["adopted"] else "Not adopted"
         speaker.answer(answer, f"{verdict}: {'; '.join(answer['reasons'])}")
 

@@ -144,17 +144,21 @@ def refuse_early(case: Case, model: str) -> None:
     load_model(model).preset.inputs(case)
 
 
-def learn_session(speaker: Report, folder: Path, corrections: Sequence[str], steps: int | None, device: str) -> dict[str, Any]:
-    """Record completely corrected masks, if any are given, and go one learning round."""
+def learn_session(
+    speaker: Report, folder: Path, corrections: Sequence[str], steps: int | None, device: str, scheduler: str | None
+) -> dict[str, Any]:
+    """Record completely corrected masks, if any are given, and go one learning round, in a child process or on a Dask `scheduler`."""
+    from napari_breastseg.compute import in_child, on_scheduler
     from napari_breastseg.loop import AnnotationLoop
     from napari_breastseg.training.config import LearnConfig
 
+    where = in_child if scheduler is None else on_scheduler(scheduler)
     with Session.open(folder) as session:
         masks = [_correction(session, text) for text in corrections]
         for case_id, mask in masks:
             record_mask(session, case_id, mask)
         config = None if steps is None else LearnConfig(steps=steps, seed=len(session.rounds()))
-        outcome = speaker.run(AnnotationLoop(session, device=device).learn(config))
+        outcome = speaker.run(AnnotationLoop(session, device=device, where=where).learn(config))
     return {
         "session": str(folder),
         "round": outcome.number,
