@@ -38,22 +38,23 @@ class Examination:
 
 def stream(seed: int, cases: int) -> Iterator[Examination]:
     """Make the first `cases` examinations of stream `seed`: another scanner, one tumour of 10 to 35 mm and two to four benign masses."""
-    return islice(_examinations(STREAM + STREAM_STEP * seed, SHIFTED_SHAPE, OTHER_SCANNER), cases)
+    return islice(examinations(STREAM + STREAM_STEP * seed, SHIFTED_SHAPE, OTHER_SCANNER), cases)
 
 
 @cache
 def shifted_set() -> tuple[Examination, ...]:
     """Examinations like those of the streams that are in none of them."""
-    return tuple(islice(_examinations(SHIFTED, SHIFTED_SHAPE, OTHER_SCANNER), SHIFTED_CASES))
+    return tuple(islice(examinations(SHIFTED, SHIFTED_SHAPE, OTHER_SCANNER), SHIFTED_CASES))
 
 
 @cache
 def base_set() -> tuple[Examination, ...]:
     """Examinations of one breast as the starter model learned from, one tumour of 10 to 35 mm each and no benign masses."""
-    return tuple(islice(_examinations(BASE, BASE_SHAPE, None), BASE_CASES))
+    return tuple(islice(examinations(BASE, BASE_SHAPE, None), BASE_CASES))
 
 
-def _examinations(first: int, shape: tuple[int, int, int], scanner: Scanner | None) -> Iterator[Examination]:
+def examinations(first: int, shape: tuple[int, int, int], scanner: Scanner | None) -> Iterator[Examination]:
+    """Make examinations of one breast without end, from phantom seed `first` on; those of another scanner have benign masses as well."""
     for seed in count(first):
         rng = np.random.default_rng((seed, 1))
         diameter = float(np.exp(rng.uniform(*np.log(DIAMETERS))))
