@@ -112,7 +112,7 @@ def models(
 
 @app.command()
 def predict(
-    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI file, or folder with one file per phase.")],
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI file, folder with one file per phase, or ultrasound image.")],
     out: Annotated[Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid.")] = None,
     model: Annotated[str | None, typer.Option(help="Starter model or .safetensors file; default: the session's, else hcma-unet.")] = None,
     device: Device = "auto",
@@ -194,8 +194,11 @@ app.command()(simulate)
 def train(
     method: Annotated[str, typer.Argument(help="Preset, such as hcma-unet or hcma-unet/paper.")],
     out: Annotated[Path, typer.Option(help="Folder for the state, and for the model at the end.")],
-    phantoms: Annotated[int, typer.Option(min=0, help="Synthetic examinations to train on.")] = 100,
-    data: Annotated[Path | None, typer.Option(help="Folder with a folder per case (phases, *mask* file), or MAMA-MIA's.")] = None,
+    phantoms: Annotated[int | None, typer.Option(min=0, help="Synthetic examinations to train on: 100, but none for ultrasound.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with a folder per case (phases, *mask* file), MAMA-MIA's, or image files in images/, masks/."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 2000,
     batch: Annotated[int, typer.Option(min=1)] = 2,
     patch: Annotated[int, typer.Option(min=16, help="Edge of the training patch in voxels.")] = 64,

@@ -39,7 +39,10 @@ def train_model(
     speaker: Report, method: str, out: Path, data: Path | None, start: str | None, resume: bool, device: str,
     settings: dict[str, Any], frloss: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Train a preset, or go on with the run in `out`; `settings` are those of TrainConfig, `frloss` those of :func:`frloss_of`."""
+    """Train a preset, or go on with the run in `out`; `settings` are those of TrainConfig, `frloss` those of :func:`frloss_of`.
+
+    Phantoms that are None are as many as TrainConfig says, or none for a preset that has no phantoms.
+    """
     from napari_breastseg.io.cohort import find_cases
     from napari_breastseg.methods import get_preset
     from napari_breastseg.methods.model import load_model
@@ -51,6 +54,8 @@ def train_model(
         raise InputError(f"{out} holds a training run already. Add --resume to go on with it, or choose another folder.")
     if resume and not began:
         raise InputError(f"{out} holds no training run to resume. Leave --resume out to begin one.")
+    if settings["phantoms"] is None:
+        settings = settings | {"phantoms": 0 if preset.exemplar is None else TrainConfig.phantoms}
     parent = None if start is None else load_model(start)
     labelled = [] if data is None else find_cases(data)
     config = TrainConfig(**settings, frloss=frloss_of(**frloss))

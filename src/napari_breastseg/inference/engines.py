@@ -19,7 +19,7 @@ from napari_breastseg.networks.segmentation import Part, SegmentationNetwork
 TOLERANCE = 1e-3
 """Largest difference in the probability of a class that is still taken for the same."""
 SAMPLE = 32
-"""Edge, in voxels, of the random patch on which the engines are compared."""
+"""Edge, in voxels, of the random patch, of one slice for a flat network, on which the engines are compared."""
 
 LARGE = 2**21
 """Numbers in a part's input from which its working memory is given back after each call: a patch of 128 voxels, not one of 64."""
@@ -132,7 +132,8 @@ def _openvino_network(network: SegmentationNetwork, channels: int, key: str) -> 
     with _lock:
         models = _compiled.pop(key, None)
         if models is None:
-            models = _checked(network, torch.randn(1, channels, *(SAMPLE,) * 3, generator=torch.Generator().manual_seed(0)))
+            size = (1 if network.flat else SAMPLE, SAMPLE, SAMPLE)
+            models = _checked(network, torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0)))
         _compiled[key] = models  # the last in order is the one that was used last
         while len(_compiled) > KEPT:
             del _compiled[next(iter(_compiled))]

@@ -70,7 +70,7 @@ def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[l
     """
     if _kind(case.modality) != _kind(preset.modality):
         raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
-    if region == "breast":
+    if region == "breast" and _kind(preset.modality) == "mri":  # other images show the breast alone
         found = breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
     else:
         found = BreastRegion([((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))], np.ones(case.shape[1:], bool))

@@ -23,6 +23,8 @@ from napari_breastseg.software import software
 
 SMALLEST_ML = 0.015
 """Components smaller than this are dropped from the masks: half of a sphere of 4 mm, the smallest tumour in training."""
+SMALLEST_SHARE = 0.001
+"""Part of a single slice, whose scale may be unknown, below which components are dropped: a third of the smallest mask in BUSI."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ def predict(
 
 
 def clean_mask(mask: npt.NDArray[np.bool_], voxel_ml: float) -> npt.NDArray[np.uint8]:
-    """Drop connected components (26 neighbours) smaller than `SMALLEST_ML`."""
+    """Drop connected components (26 neighbours) smaller than `SMALLEST_ML`, or than `SMALLEST_SHARE` of a single slice."""
     labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    keep = sizes * voxel_ml >= SMALLEST_ML
+    keep = sizes >= SMALLEST_SHARE * mask.size if mask.shape[0] == 1 else sizes * voxel_ml >= SMALLEST_ML
     keep[0] = False
     cleaned: npt.NDArray[np.uint8] = keep[labels].astype(np.uint8)
     return cleaned

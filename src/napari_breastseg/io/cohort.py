@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,18 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
-from napari_breastseg.io import read_case, read_mask
+from napari_breastseg.io import read_case, read_mask, reader_of
+from napari_breastseg.io.image_files import is_image
 from napari_breastseg.io.masks import read_mask_on
-from napari_breastseg.io.nifti import is_phase, read_geometry, series
+from napari_breastseg.io.nifti import is_phase, series
 from napari_breastseg.io.nifti_file import is_nifti_name
 
 MASKS = ("mask", "tumour", "tumor", "seg")
 """What the name of the truth beside the phases of a case contains, in small letters or in capitals."""
 IMAGES, EXPERT = "images", Path("segmentations") / "expert"
 """Where MAMA-MIA keeps the phases (a folder per patient) and the experts' masks (a file per patient)."""
+PICTURED = "masks"
+"""The folder beside `IMAGES` that holds a mask for each image file there."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,9 @@ class LabelledCase:
     Attributes
     ----------
     name : str
-        Of the case's folder, which stands for one patient.
+        Of the case's folder, which stands for one patient, or of its image file.
     images, mask : Path
-        The folder with the phases, and the mask's file.
+        The folder with the phases or the image file, and the mask's file.
     """
 
     name: str
@@ -57,12 +61,12 @@ class LabelledCase:
         InputError
             If phases are missing or lie on different grids, or the mask cannot be read or lies on another grid.
         """
-        read_mask_on(self.mask, read_geometry(self.images), self.name)
+        read_mask_on(self.mask, reader_of(self.images).geometry(self.images), self.name)
 
     def fingerprint(self) -> str:
         """Digest that changes with the mask and with the names and sizes of the phases, which are too large to be read for it."""
         digest = hashlib.sha256(self.mask.read_bytes())
-        for file in series(self.images)[1]:
+        for file in series(self.images)[1] if self.images.is_dir() else [self.images]:
             digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         return digest.hexdigest()
 
@@ -70,8 +74,9 @@ class LabelledCase:
 def find_cases(folder: Path) -> list[LabelledCase]:
     """Find every case below `folder`, in the order of the names; no image is read.
 
-    Two layouts are known: one folder per case, with its phases and one file named like one of ``MASKS``; and that of MAMA-MIA,
-    ``images/DUKE_001/duke_001_0000.nii.gz`` with ``segmentations/expert/duke_001.nii.gz``.
+    Three layouts are known: one folder per case, with its phases and one file named like one of ``MASKS``; that of MAMA-MIA,
+    ``images/DUKE_001/duke_001_0000.nii.gz`` with ``segmentations/expert/duke_001.nii.gz``; and that of image files, ``images/a.jpg`` with
+    ``masks/a.png``, in `folder` or in folders within it.
 
     Raises
     ------
@@ -81,12 +86,31 @@ def find_cases(folder: Path) -> list[LabelledCase]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. Give a folder with one folder per case.")
+    pictures = _pictures(folder)
+    if pictures:
+        return pictures
     mama_mia = (folder / IMAGES).is_dir() and (folder / EXPERT.parts[0]).is_dir()
     inside = folder / IMAGES if mama_mia else folder
     places = sorted(path for path in inside.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not places:
         raise InputError(f"{folder} holds no folders of cases. Give a folder with one folder per case.")
     return [LabelledCase(place.name, place, _expert_mask(folder, place) if mama_mia else _mask_beside(place)) for place in places]
+
+
+def _pictures(folder: Path) -> list[LabelledCase]:
+    """Find the image files in folders called `IMAGES`, here or one level down, that have a folder `PICTURED` beside them."""
+    places = [place for place in (folder, *sorted(folder.iterdir())) if (place / IMAGES).is_dir() and (place / PICTURED).is_dir()]
+    found: dict[str, LabelledCase] = {}
+    for image in (file for place in places for file in sorted((place / IMAGES).iterdir()) if is_image(file)):
+        masks = [file for file in sorted((image.parent.parent / PICTURED).glob(f"{escape(image.stem)}.*")) if is_image(file)]
+        if len(masks) != 1:
+            raise InputError(
+                f"{image} has {len(masks)} masks in {PICTURED}. Give it one PNG file of the same name, all 0 if it is healthy."
+            )
+        if image.stem in found:
+            raise InputError(f"{found[image.stem].images} and {image} have the same name. Rename one of them.")
+        found[image.stem] = LabelledCase(image.stem, image, masks[0])
+    return list(found.values())
 
 
 def _mask_beside(place: Path) -> Path:

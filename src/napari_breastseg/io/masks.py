@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
+from napari_breastseg.io.image_files import image_geometry, is_image, read_grey
 from napari_breastseg.io.nifti import write_nifti
 from napari_breastseg.io.nifti_file import open_nifti
 from napari_breastseg.io.orientation import canonical_shape, same_grid
@@ -20,7 +21,8 @@ def read_mask(path: Path, case: Case) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     path : Path
-        NIfTI with 0 for healthy tissue and one other value for tumour. Its axes may be stored in another order than the case's.
+        NIfTI or image file with 0 for healthy tissue and one other value for tumour. A NIfTI file's axes may be stored in another order
+        than the case's.
     case : Case
 
     Returns
@@ -39,19 +41,27 @@ def read_mask(path: Path, case: Case) -> npt.NDArray[np.uint8]:
 def read_mask_on(path: Path, geometry: Geometry, name: str) -> npt.NDArray[np.uint8]:
     """Read a tumour mask that lies on the grid `geometry` of the case `name`, as :func:`read_mask` does."""
     path = Path(path).expanduser()
-    file = open_nifti(path)
-    if file.volumes > 1:
-        raise InputError(f"{path} holds {file.volumes} volumes. Give a mask of one volume.")
-    if not same_grid(file.geometry, geometry):
-        ours, theirs = canonical_shape(file.geometry), canonical_shape(geometry)
+    place, volume = _read_image_mask(path) if is_image(path) else _read_nifti_mask(path)
+    if not same_grid(place, geometry):
+        ours, theirs = canonical_shape(place), canonical_shape(geometry)
         differ = f"{ours} and {theirs} voxels (z, y, x)" if ours != theirs else "position or voxel size differ"
         raise InputError(f"{path} is not on the grid of {name}: {differ}. Resample the mask to the image.")
-    volume = file.volume()
     values = np.unique(volume)
     if len(values) > 2 or not np.isfinite(values).all() or (values < 0).any() or (len(values) == 2 and values[0] != 0):
         shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
         raise InputError(f"{path} holds the values {shown}. Give a mask with 0 for healthy tissue and one other value for tumour.")
     return (volume > 0).astype(np.uint8)
+
+
+def _read_nifti_mask(path: Path) -> tuple[Geometry, npt.NDArray[np.number]]:
+    file = open_nifti(path)
+    if file.volumes > 1:
+        raise InputError(f"{path} holds {file.volumes} volumes. Give a mask of one volume.")
+    return file.geometry, file.volume()
+
+
+def _read_image_mask(path: Path) -> tuple[Geometry, npt.NDArray[np.number]]:
+    return image_geometry(path), read_grey(path)
 
 
 def require_foreground(mask: npt.NDArray[np.uint8], path: Path) -> None:

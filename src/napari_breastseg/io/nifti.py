@@ -190,11 +190,12 @@ def _load(files: list[NiftiFile]) -> npt.NDArray[np.float32]:
         raise InputError(f"{files[0].path} needs {gib:.1f} GiB of memory. Crop it or read it on a larger machine.") from error
     for phase, (file, index) in enumerate(volumes):
         images[phase] = file.volume(index)
-        _check_voxels(images[phase], f"Phase {phase} of {file.path}" if len(volumes) > 1 else str(file.path))
+        check_voxels(images[phase], f"Phase {phase} of {file.path}" if len(volumes) > 1 else str(file.path))
     return images
 
 
-def _check_voxels(volume: npt.NDArray[np.float32], what: str) -> None:
+def check_voxels(volume: npt.NDArray[np.float32], what: str) -> None:
+    """Refuse a volume that is constant or holds voxels that are no number; `what` names it in the message."""
     bad = volume.size - int(np.count_nonzero(np.isfinite(volume)))
     if bad:
         raise InputError(f"{what} has {bad} voxel(s) that are no number (NaN or infinite). Export it again, or replace them.")

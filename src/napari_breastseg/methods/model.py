@@ -87,6 +87,10 @@ def load_model(name: str | Path) -> Model:
     full = DEFAULT.get(str(name), str(name))
     path = starters.get(full, Path(name))
     if not path.is_file():
+        if full in presets():
+            raise ModelError(
+                f"No weights come with {full}. Train it (napari-breastseg train {full}) and give the path of its .safetensors."
+            )
         known = ", ".join([*DEFAULT, *starters]) or "none"
         raise ModelError(f"There is no model {str(name)!r}. Give the path of a .safetensors file or one of: {known}.")
     if path.suffix != ".safetensors":

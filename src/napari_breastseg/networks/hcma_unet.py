@@ -25,18 +25,29 @@ CHUNKS = 4
 """Steps in which the first block's widest channels, at full resolution, are computed; the grouped convolution keeps them apart."""
 
 
+def edges(n: int, flat: bool) -> tuple[int, int, int]:
+    """Edges (z, y, x) of a kernel, a stride or a patch; a flat one covers one slice."""
+    return (1 if flat else n), n, n
+
+
+def margins(flat: bool) -> tuple[int, int, int]:
+    """Padding (z, y, x) with which a kernel of edge 3 keeps the size."""
+    return int(not flat), 1, 1
+
+
 class ResBlock(nn.Module):
     """Inverted residual block: widen by two, 3 x 3 x 3 convolution of two channels a group with the stride, back again."""
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, stride: int, flat: bool = False) -> None:
         super().__init__()
-        wide = 2 * channels
+        wide, step = 2 * channels, edges(stride, flat)
         self.main = nn.Sequential(
             nn.Conv3d(channels, wide, 1), nn.InstanceNorm3d(wide, affine=True), nn.LeakyReLU(0.01),
-            nn.Conv3d(wide, wide, 3, stride, 1, groups=channels), nn.InstanceNorm3d(wide, affine=True), nn.LeakyReLU(0.01),
+            nn.Conv3d(wide, wide, edges(3, flat), step, margins(flat), groups=channels),
+            nn.InstanceNorm3d(wide, affine=True), nn.LeakyReLU(0.01),
             nn.Conv3d(wide, channels, 1), nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01),
         )  # fmt: skip
-        self.shortcut = nn.AvgPool3d(stride) if stride > 1 else nn.Identity()
+        self.shortcut = nn.AvgPool3d(step) if stride > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channel, D, H, W) to the same channels at 1 / stride of the size."""
@@ -47,9 +58,9 @@ class ResBlock(nn.Module):
 class DenseBlock(nn.Module):
     """Depthwise and pointwise convolutions with dense concatenation; exact GELU, element dropout p and 2 p."""
 
-    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, dropout: float, flat: bool = False) -> None:
         super().__init__()
-        self.depthwise = nn.Conv3d(inputs, inputs, 3, padding=1, groups=inputs)
+        self.depthwise = nn.Conv3d(inputs, inputs, edges(3, flat), padding=margins(flat), groups=inputs)
         self.norm = nn.InstanceNorm3d(inputs, affine=True)
         self.widen = nn.Conv3d(2 * inputs, 4 * inputs, 1)
         self.reduce = nn.Conv3d(6 * inputs, outputs, 1)
@@ -112,20 +123,20 @@ class Bridge(nn.Module):
 class EncoderStage(nn.Module):
     """Residual block with the stride, mixer (its output is the skip), dense block."""
 
-    def __init__(self, channels: int, outputs: int, stride: int, dropout: float, mixer: nn.Module) -> None:
+    def __init__(self, channels: int, outputs: int, stride: int, dropout: float, mixer: nn.Module, flat: bool = False) -> None:
         super().__init__()
-        self.reduce = ResBlock(channels, stride)
+        self.reduce = ResBlock(channels, stride, flat)
         self.mix = mixer
-        self.dense = DenseBlock(channels, outputs, dropout)
+        self.dense = DenseBlock(channels, outputs, dropout, flat)
 
 
 class UpBlock(nn.Module):
     """HCMA-Up: 1 x 1 x 1 convolution, add the skip, transposed convolution of kernel = stride."""
 
-    def __init__(self, low: int, high: int, stride: int) -> None:
+    def __init__(self, low: int, high: int, stride: int, flat: bool = False) -> None:
         super().__init__()
         self.reduce = nn.Sequential(nn.Conv3d(low, high, 1), nn.InstanceNorm3d(high, affine=True), nn.LeakyReLU(0.01))
-        self.up = nn.ConvTranspose3d(high, high, stride, stride)
+        self.up = nn.ConvTranspose3d(high, high, edges(stride, flat), edges(stride, flat))
 
     def fuse(self, x: Tensor, skip: Tensor) -> Tensor:
         """Fuse x (batch, low, ...) with skip (batch, high, ...)."""
@@ -178,19 +189,22 @@ class HCMAUNet(SegmentationNetwork):
         ``"full"`` is the published network; the others are the rows of Table II.
     patch : int
         Edge of the training patch that sizes the position embeddings (128 gives the published counts).
+    flat : bool
+        For images of one slice: kernels and strides are 1 along z, nothing is padded there, and slices attend to no other.
     """
 
     decoding = ("decoder", "head")
 
-    def __init__(self, in_channels: int = 1, classes: int = 2, mixer: Mixer = "full", patch: int = 128) -> None:
+    def __init__(self, in_channels: int = 1, classes: int = 2, mixer: Mixer = "full", patch: int = 128, flat: bool = False) -> None:
         super().__init__()
-        self.stem = DenseBlock(in_channels, WIDTHS[0], 0.0)
+        self.flat = flat
+        self.stem = DenseBlock(in_channels, WIDTHS[0], 0.0, flat)
         self.encoder = nn.ModuleList()
         length = patch
         for channels, out, stride, dropout in zip(WIDTHS, WIDTHS[1:], STRIDES, (0.025, 0.05, 0.1, 0.1), strict=False):
             length //= stride
-            self.encoder.append(EncoderStage(channels, out, stride, dropout, make_mixer(mixer, channels, length)))
-        self.decoder = nn.ModuleList(UpBlock(WIDTHS[i + 1], WIDTHS[i], STRIDES[i]) for i in (3, 2, 1, 0))
+            self.encoder.append(EncoderStage(channels, out, stride, dropout, make_mixer(mixer, channels, length, flat), flat))
+        self.decoder = nn.ModuleList(UpBlock(WIDTHS[i + 1], WIDTHS[i], STRIDES[i], flat) for i in (3, 2, 1, 0))
         self.dropout = nn.Dropout(0.1)
         self.head = nn.Conv3d(WIDTHS[0], classes, 1)
         for block in self.modules():
@@ -235,9 +249,10 @@ class HCMAUNet(SegmentationNetwork):
 
     def _skips(self, x: Tensor, entrances: Sequence[Part]) -> list[Tensor]:
         """Return the outputs of the mixers, finest first."""
-        margins = [m for s in reversed(x.shape[2:]) for m in (0, max(2 * DIVISOR, math.ceil(s / DIVISOR) * DIVISOR) - s)]
-        if any(margins):
-            x = pad(x, margins, mode="replicate")
+        sizes = x.shape[3:] if self.flat else x.shape[2:]
+        missing = [m for s in reversed(sizes) for m in (0, max(2 * DIVISOR, math.ceil(s / DIVISOR) * DIVISOR) - s)]
+        if any(missing):
+            x = pad(x, missing + [0, 0] * self.flat, mode="replicate")
         skips = []
         for enter, stage in zip(entrances, self._stages(), strict=True):
             x = stage.mix(enter(x))

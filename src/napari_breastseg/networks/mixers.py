@@ -189,14 +189,17 @@ class MISM(nn.Module):
     """Multi-view inter-slice mixer: three view branches, fused by a 1 x 1 x 1 convolution, LeakyReLU and instance norm.
 
     With channel splitting (ASC) the axial branch sees half of the channels and the others a quarter each; without it every
-    branch sees all channels and the outputs are summed. All of it works on channels-last memory.
+    branch sees all channels and the outputs are summed. All of it works on channels-last memory. In a flat one no slices lie above
+    each other: the axial branch has none to attend to.
     """
 
-    def __init__(self, channels: int, length: int, split: bool, attention: bool) -> None:
+    def __init__(self, channels: int, length: int, split: bool, attention: bool, flat: bool = False) -> None:
         super().__init__()
         self.sizes = [channels // 2, channels // 4, channels // 4] if split else [channels] * 3
         self.split = split
-        self.views = nn.ModuleList(ViewBranch(width, axis, length, attention) for axis, width in enumerate(self.sizes))
+        self.views = nn.ModuleList(
+            ViewBranch(width, axis, length, attention and not (flat and axis == 0)) for axis, width in enumerate(self.sizes)
+        )
         self.fuse = nn.Conv3d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -231,10 +234,10 @@ class Mamba3d(nn.Module):
         return out
 
 
-def make_mixer(mixer: Mixer, channels: int, length: int) -> nn.Module:
-    """Build a mixer for `channels` on slices of which there are `length` at the training patch."""
+def make_mixer(mixer: Mixer, channels: int, length: int, flat: bool = False) -> nn.Module:
+    """Build a mixer for `channels` on slices of which there are `length` at the training patch; a flat one for images of one slice."""
     if mixer == "none":
         return nn.Identity()
     if mixer == "mamba3d":
         return Mamba3d(channels)
-    return MISM(channels, length, split=mixer in ("vssb+asc", "full"), attention=mixer in ("vssb+asa", "full"))
+    return MISM(channels, length, split=mixer in ("vssb+asc", "full"), attention=mixer in ("vssb+asa", "full"), flat=flat)

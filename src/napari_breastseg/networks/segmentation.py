@@ -19,9 +19,12 @@ class SegmentationNetwork(nn.Module, ABC):
     ----------
     decoding : tuple of str
         Names of the submodules that :meth:`decode` uses; all other parameters belong to :meth:`encode`.
+    flat : bool
+        Whether it is made for images of one slice, D = 1.
     """
 
     decoding: tuple[str, ...]
+    flat: bool = False
 
     @abstractmethod
     def encode(self, x: Tensor) -> list[Tensor]:

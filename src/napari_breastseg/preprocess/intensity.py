@@ -1,4 +1,4 @@
-"""Intensity normalisation by the statistics of the body, and the input channels of the DCE-MRI methods."""
+"""Intensity normalisation by the statistics of the body or of the image, and the input channels of the methods."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 
 Volume = npt.NDArray[np.float32]
+CONSTANT = "The image is constant: there is nothing to segment. Check that the right file was opened."
 
 
 def body_mask(volume: Volume) -> npt.NDArray[np.bool_]:
@@ -25,7 +26,7 @@ def body_mask(volume: Volume) -> npt.NDArray[np.bool_]:
     """
     smooth = np.log1p(np.clip(ndimage.uniform_filter(volume, 3), 0, None))
     if float(np.ptp(smooth)) < 1e-6:
-        raise InputError("The image is constant: there is nothing to segment. Check that the right file was opened.")
+        raise InputError(CONSTANT)
     body: npt.NDArray[np.bool_] = smooth > threshold_otsu(smooth)  # type: ignore[no-untyped-call]
     return body
 
@@ -62,6 +63,21 @@ def post_and_subtraction(case: Case) -> Volume:
     post, pre = case.phase(1), case.phase(0)
     mean, deviation = _statistics(post)
     return np.stack([(post - mean) / deviation, (post - pre) / deviation])
+
+
+def grey_image(case: Case) -> Volume:
+    """Return the one phase of an image, standardised within the image, shape (1, z, y, x).
+
+    Raises
+    ------
+    InputError
+        If the image is constant.
+    """
+    image = case.phase(0)
+    deviation = float(image.std())
+    if deviation < 1e-6:
+        raise InputError(CONSTANT)
+    return ((image - float(image.mean())) / deviation)[None]
 
 
 def _statistics(post: Volume) -> tuple[float, float]:

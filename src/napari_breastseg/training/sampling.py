@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -70,9 +69,9 @@ def draw_centre(rng: np.random.Generator, volume: Volume, tumour: float) -> Poin
     return np.array(volume.labels.shape) // 2
 
 
-def cut(array: npt.NDArray[Any], centre: Points, size: int | Sequence[int], fill: float) -> npt.NDArray[Any]:
+def cut(array: npt.NDArray[Any], centre: Points, size: npt.ArrayLike, fill: float) -> npt.NDArray[Any]:
     """Cut a box of `size` voxels (z, y, x; a number for a cube) around `centre` from (..., z, y, x); outside the volume it holds `fill`."""
-    edges = np.broadcast_to(size, 3)
+    edges = np.broadcast_to(np.asarray(size), 3)
     out = np.full((*array.shape[:-3], *edges), fill, array.dtype)
     start = centre - edges // 2
     low, high = np.maximum(start, 0), np.minimum(start + edges, array.shape[-3:])

@@ -1,0 +1,94 @@
+"""Learning from images of one slice: patches, training and prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_breastseg.errors import InputError, ModelError
+from napari_breastseg.inference import predict
+from napari_breastseg.inference.predict import SMALLEST_SHARE, clean_mask
+from napari_breastseg.io import read_case
+from napari_breastseg.io.cohort import LabelledCase, find_cases
+from napari_breastseg.methods import get_preset
+from napari_breastseg.methods.model import load_model
+from napari_breastseg.progress import run
+from napari_breastseg.training.from_scratch import TrainConfig, train_from_scratch
+from napari_breastseg.training.sampling import Volume, cut, draw_patch, make_volume
+
+PRESET = get_preset("hcma-unet/ultrasound")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two dark masses in speckle, with their masks, as image files."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    y, x = np.mgrid[:300, :400]
+    for number in range(2):
+        mass = (y - 140) ** 2 + (x - 150 - 80 * number) ** 2 < 60**2
+        image = np.clip(rng.rayleigh(np.where(mass, 15, 60)), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(tmp_path / "data" / "images" / f"{number}.png")
+        Image.fromarray(mass.astype(np.uint8) * 255).save(tmp_path / "data" / "masks" / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_cut_takes_an_edge_for_each_axis() -> None:
+    array = np.arange(2 * 9).reshape(2, 3, 3)
+    part = cut(array, np.array([1, 0, 1]), (1, 2, 3), -1)
+    np.testing.assert_array_equal(part, [[[-1, -1, -1], [9, 10, 11]]])
+
+
+@pytest.mark.parametrize("seed", range(12))  # half resolution among them
+def test_image_and_labels_stay_aligned_and_upright(seed: int) -> None:
+    labels = np.zeros((1, 64, 64), np.uint8)
+    labels[:, 24:44, 20:40] = 1
+    shadow = np.cumsum(labels, 1) > 0  # below the mass, and the mass itself
+    volume = Volume(shadow[None].astype(np.float16), labels, {})
+    image, label = draw_patch(np.random.default_rng(seed), volume, np.array([0, 32, 32]), (1, 48, 48))
+    assert (image.shape, label.shape) == ((1, 1, 48, 48), (1, 48, 48))
+    assert image[0][label == 1].mean() > image[0][label == 0].mean() + 0.1
+    rows = np.flatnonzero(label.any(axis=(0, 2)))
+    columns = label.any(axis=(0, 1))
+    below, above = image[0, 0, rows[-1] + 2 :, columns], image[0, 0, : max(rows[0] - 2, 0), columns]
+    if below.size and above.size:
+        assert below.mean() > above.mean()
+
+
+def test_training_and_prediction(folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig(steps=1, batch=2, patch=32, phantoms=0)
+    model = load_model(run(train_from_scratch(PRESET, config, tmp_path / "run", find_cases(folder))))
+    case = read_case(folder / "images" / "0.png")
+    previews = []
+    prediction = run(predict(case, model, device="cpu"), lambda p: previews.append(p.payload))
+    assert prediction.probability.shape == prediction.refined.shape == (1, 300, 400)
+    assert np.isfinite(prediction.probability).all() and 0 <= prediction.probability.min() and prediction.probability.max() <= 1
+    assert prediction.details["windows"] == 1
+    assert [p.kind for p in previews if p is not None] == ["coarse", "refined"]
+
+
+def test_the_whole_image_is_the_region_and_its_grid_one_slice(folder: Path) -> None:
+    volume = make_volume(*LabelledCase("0", folder / "images" / "0.png", folder / "masks" / "0.png").read(), PRESET)
+    assert volume.channels.shape == (1, 1, 38, 50)
+    assert abs(float(volume.channels.astype(np.float32).mean())) < 0.05
+
+
+def test_parts_of_an_image_are_dropped_by_their_share() -> None:
+    mask = np.zeros((1, 100, 100), bool)
+    mask[0, :2, :5] = True  # 10 pixels of 10 000
+    mask[0, 50, 50:59] = True
+    assert SMALLEST_SHARE * mask.size == 10
+    for voxel_ml in (1e-6, 1.0):
+        assert clean_mask(mask, voxel_ml).sum() == 10
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no phantoms of ultrasound"):
+        run(train_from_scratch(PRESET, TrainConfig(phantoms=1), tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ModelError, match="No weights come with hcma-unet/ultrasound. Train it"):
+        load_model("hcma-unet/ultrasound")
