@@ -45,7 +45,7 @@ class FakeLoop:
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeLoop]:
     monkeypatch.setattr(simulation, "AnnotationLoop", FakeLoop)
-    monkeypatch.setattr(FakeLoop, "learning", staticmethod(lambda: RoundOutcome(1, True, ("better",), {}, "0" * 64, "1" * 64, 2.0)), raising=False)
+    monkeypatch.setattr(FakeLoop, "learning", staticmethod(lambda: RoundOutcome(1, True, ("better",), {}, "0", "1", 2.0)), raising=False)
     return FakeLoop
 
 
