@@ -5,7 +5,7 @@ Their seeds are apart from those of the starter weights (1000 to 1119) and of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import count, islice
@@ -34,6 +34,22 @@ class Examination:
 
     case: Case
     truth: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a stream runs on.
+
+    Attributes
+    ----------
+    stream : callable
+        ``stream(seed, cases)`` gives the examinations in order.
+    sets : callable
+        Gives the sets on which nobody learns: "base", as the base model knows them, and "shifted", like those of the stream.
+    """
+
+    stream: Callable[[int, int], Iterator[Examination]]
+    sets: Callable[[], Mapping[str, Sequence[Examination]]]
 
 
 def stream(seed: int, cases: int) -> Iterator[Examination]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.annotators.sloppy import Annotator, Exact, Sloppy
 from napari_breastseg.evaluation.metrics import dice
 from napari_breastseg.evaluation.protocols.annotate import Corrected, annotate
-from napari_breastseg.evaluation.protocols.material import Examination, base_set, shifted_set, stream
+from napari_breastseg.evaluation.protocols.material import Examination, Material, base_set, shifted_set, stream
 from napari_breastseg.evaluation.protocols.recipes import recipe
 from napari_breastseg.inference import predict
 from napari_breastseg.io.atomic import write_atomically
@@ -76,8 +76,10 @@ class Plan:
         return f"{self.recipe}-{self.annotator}-{self.seed}"
 
 
-def run_stream(plan: Plan, out: Path, device: str = "auto") -> Job[dict[str, Any]]:
+def run_stream(plan: Plan, out: Path, device: str = "auto", material: Material | None = None) -> Job[dict[str, Any]]:
     """Run a stream, or go on with it, and return its record, which stays in ``out/<name>/record.json``; the session goes when all is done.
+
+    Without `material` the cases are phantoms.
 
     Returns
     -------
@@ -103,7 +105,8 @@ def run_stream(plan: Plan, out: Path, device: str = "auto") -> Job[dict[str, Any
         return dict(record)
     place = folder / "session"
     with Session.open(place) if place.is_dir() and any(place.iterdir()) else Session.create(place) as session:
-        yield from _Run(plan, session, record, path, out / "sets", device).go()
+        cases = material or Material(stream, lambda: {"base": base_set(), "shifted": shifted_set()})
+        yield from _Run(plan, cases, session, record, path, out / "sets", device).go()
     record["complete"] = True
     _write(path, record)
     shutil.rmtree(place)
@@ -113,8 +116,11 @@ def run_stream(plan: Plan, out: Path, device: str = "auto") -> Job[dict[str, Any
 class _Run:
     """A stream at work on its session; `record` is what is known so far, written after every step."""
 
-    def __init__(self, plan: Plan, session: Session, record: dict[str, Any], path: Path, scores: Path, device: str) -> None:
+    def __init__(
+        self, plan: Plan, material: Material, session: Session, record: dict[str, Any], path: Path, scores: Path, device: str
+    ) -> None:
         self.plan, self.session, self.record, self.path, self.scores, self.device = plan, session, record, path, scores, device
+        self.material = material
         self.recipe = recipe(plan.recipe)
         self.loop = AnnotationLoop(session, plan.model, device, where=here)
         self.seen: list[Examination] = []
@@ -122,7 +128,7 @@ class _Run:
     def go(self) -> Job[None]:
         if "base" not in self.record:
             self.record["base"] = yield from self._sets()
-        for number, examination in enumerate(stream(self.plan.seed, self.plan.cases)):
+        for number, examination in enumerate(self.material.stream(self.plan.seed, self.plan.cases)):
             yield Progress(number, self.plan.cases, f"{self.plan.name}: case {number + 1}")
             self.seen.append(examination)
             if len(self.record["cases"]) == number:
@@ -202,13 +208,13 @@ class _Run:
         path = self.scores / f"{self.session.current_model}.json"
         if not path.is_file():
             found = {}
-            for name, examinations in (("base", base_set()), ("shifted", shifted_set())):
+            for name, examinations in self.material.sets().items():
                 found[name] = yield from self._dice(examinations)
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, found)
         return dict(json.loads(path.read_text()))
 
-    def _dice(self, examinations: tuple[Examination, ...] | list[Examination]) -> Job[list[float]]:
+    def _dice(self, examinations: Sequence[Examination]) -> Job[list[float]]:
         """Return the Dice of the current model, without corrections, on each examination."""
         model = load_model(self.session.model_path(str(self.session.current_model)))
         found = []
