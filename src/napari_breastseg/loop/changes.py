@@ -93,14 +93,15 @@ def all_changes(
 ) -> Job[list[ModelChange]]:
     """Compare two versions of the model on every case of the session, or on `case_ids` in their order; see :func:`changes`.
 
-    The payload of the Progress after each case is its :class:`ModelChange`. What was predicted before a cancel is kept.
+    Progress counts the steps of the case at hand; after each case its payload is the :class:`ModelChange`. What was predicted before a
+    cancel is kept.
     """
     wanted = session.cases if case_ids is None else case_ids
     found: list[ModelChange] = []
-    for number, case_id in enumerate(wanted):
-        told = partial(_of_all, number, len(wanted), case_id)
-        found.append((yield from retold(changes(session, case_id, before, after, device), told)))
-        yield Progress(number + 1, len(wanted), f"{case_id}: compared", found[-1])
+    for number, case_id in enumerate(wanted, 1):
+        which = f"Case {number} of {len(wanted)}"
+        found.append((yield from retold(changes(session, case_id, before, after, device), partial(_told, which))))
+        yield Progress(1, 1, f"{which}: compared", found[-1])
     return found
 
 
@@ -126,5 +127,5 @@ def _mask(session: Session, case_id: str, model: str, device: str, words: str) -
     return prediction.refined
 
 
-def _of_all(number: int, total: int, case_id: str, step: Progress) -> Progress:
-    return Progress(number, total, f"{case_id}: {step.message} ({step.step} of {step.total})")
+def _told(which: str, step: Progress) -> Progress:
+    return Progress(step.step, step.total, f"{which}: {step.message}")

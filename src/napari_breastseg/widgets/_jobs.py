@@ -17,6 +17,8 @@ from napari_breastseg.progress import Job, Progress
 from napari_breastseg.widgets._messages import tell
 
 T = TypeVar("T")
+_PAUSE_MS = 100
+"""Bars are drawn ten times a second at most: a job may take many more steps."""
 
 
 def while_responsive(title: str, work: Callable[[], T]) -> T:
@@ -107,12 +109,16 @@ class JobRunner(QObject):
     started, ended : str
         The kind of the job; it ended however it did.
     progressed : str, Progress
+        Every step of the job.
+    drawn : str, Progress
+        The latest step, so seldom that bars may be drawn each time.
     cancelled : str
         After the job's generator was closed, so that its memory is free and its child process gone.
     """
 
     started = Signal(str)
     progressed = Signal(str, object)
+    drawn = Signal(str, object)
     cancelled = Signal(str)
     ended = Signal(str)
 
@@ -120,6 +126,12 @@ class JobRunner(QObject):
         super().__init__()
         self._run: _Run | None = None
         self._bar: Any = None
+        self._latest: Progress | None = None
+        self._drawing = False
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_PAUSE_MS)
+        self._soon.timeout.connect(self._draw)
 
     @property
     def kind(self) -> str | None:
@@ -168,16 +180,29 @@ class JobRunner(QObject):
             last_act()
 
     def _on_progress(self, run: _Run, step: Progress) -> None:
-        """Pass a step on, then draw the bar: napari handles events while it draws, later steps and the end of the job among them."""
         if run is self._run:
+            self._latest = step
+            if not self._soon.isActive():
+                self._soon.start()
             self.progressed.emit(run.kind, step)
-        for draw in (
-            lambda: setattr(self._bar, "total", step.total),
-            lambda: self._bar.set_description(step.message),
-            lambda: self._bar.update(step.step - self._bar.n),
-        ):
-            if run is self._run:
-                draw()
+
+    def _draw(self) -> None:
+        """Draw the bars; not again meanwhile, although napari handles events while it draws its own: steps, the job's end, this timer."""
+        run, step = self._run, self._latest
+        if self._drawing or run is None or step is None:
+            return
+        self._drawing, self._latest = True, None
+        try:
+            self.drawn.emit(run.kind, step)
+            for draw in (
+                lambda: setattr(self._bar, "total", step.total),
+                lambda: self._bar.set_description(step.message),
+                lambda: self._bar.update(step.step - self._bar.n),
+            ):
+                if run is self._run:
+                    draw()
+        finally:
+            self._drawing = False
 
     def _on_returned(self, run: _Run, result: Any) -> None:
         self._end(run)
@@ -198,6 +223,6 @@ class JobRunner(QObject):
 
     def _end(self, run: _Run) -> None:
         if run is self._run:
-            self._run = None
+            self._run = self._latest = None
             self._bar.close()
             self.ended.emit(run.kind)

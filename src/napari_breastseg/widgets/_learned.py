@@ -84,9 +84,11 @@ class Learned(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Follow the desk to its case, and notice when the person has removed the layer."""
+        """Follow the desk to its case: the layer goes before the case is left, and with it the outline, which is not the person's."""
         view = self._desk.view
-        if self._view is not None and (view is not self._view or view.layer(LEARNED) is None):
+        if self._view is not None and self._view is not view:
+            self._view = None
+        elif self._desk.jobs.kind == "case" or (self._view is not None and self._view.layer(LEARNED) is None):
             self._take_layer()
         if view is not None and self._wanted == self._desk.case_id and self._wanted in self._found:
             self._show(self._found[self._wanted])
@@ -117,8 +119,8 @@ class Learned(QWidget):
         self.table.setRowCount(len(self._found))
         for line, change in enumerate(self._found.values()):
             dice = "–" if change.dice_before is None else f"{change.dice_before:.2f} → {change.dice_after:.2f}"
-            words = (one_line(change.case_id, 40), f"{change.gained_ml:.2f}", f"{change.lost_ml:.2f}", dice)
-            fill_row(self.table, line, words, 1, [plain(change.name), *list(COLUMNS.values())[1:]], change.case_id)
+            words = (one_line(change.name, 40), f"{change.gained_ml:.2f}", f"{change.lost_ml:.2f}", dice)
+            fill_row(self.table, line, words, 1, [plain(change.case_id), *list(COLUMNS.values())[1:]], change.case_id)
         self._say()
 
     def _go(self, line: int) -> None:
@@ -159,6 +161,6 @@ def legend(change: ModelChange) -> str:
     if change.box is None:
         return "Both versions see the same in this case."
     return (
-        f"Layer Learned: <span style='color: {ADDED_COLOUR}'>■</span> gained {change.gained_ml:.2f} mL, "
+        f"<span style='color: {ADDED_COLOUR}'>■</span> gained {change.gained_ml:.2f} mL &nbsp; "
         f"<span style='color: {REMOVED_COLOUR}'>■</span> lost {change.lost_ml:.2f} mL"
     )

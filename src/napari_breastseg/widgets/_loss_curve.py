@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 _PAUSE_MS = 100
 _HEIGHT = 64
 _LINE, _EACH = QColor("#56B4E9"), QColor(86, 180, 233, 90)
-_SMOOTH = 0.8
-"""What remains of the smoothed loss with each step."""
+_OVER = 10
+"""The mean is taken over so many of the latest steps."""
 
 
 class LossCurve(QWidget):
@@ -71,10 +71,11 @@ class LossCurve(QWidget):
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Return the running mean, in which what is past fades."""
-    found: list[float] = [values[0]]
-    for value in values[1:]:
-        found.append(_SMOOTH * found[-1] + (1 - _SMOOTH) * value)
+    """Return at each step the mean of the latest steps."""
+    sums = np.cumsum([0.0, *values])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - _OVER, 0)
+    found: list[float] = ((sums[ends] - sums[starts]) / (ends - starts)).tolist()
     return found
 
 

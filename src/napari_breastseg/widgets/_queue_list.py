@@ -40,7 +40,6 @@ class QueueList(QWidget):
         self.list.setToolTip("The cases that wait, and why. Click on one to open it.")
         self.list.setWordWrap(True)
         self.list.setSpacing(1)
-        self.list.setMaximumHeight(_HEIGHT)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         column = QVBoxLayout(self)
@@ -88,6 +87,7 @@ class QueueList(QWidget):
             item.setData(Qt.ItemDataRole.UserRole, one.case_id)
             self.list.addItem(item)
         self.list.setVisible(bool(suggestions))
+        self.list.setFixedHeight(min(sum(self.list.sizeHintForRow(line) + 2 for line in range(len(suggestions))) + 6, _HEIGHT))
         self.none.setVisible(not suggestions)
         self.hide_it.setVisible(True)
 

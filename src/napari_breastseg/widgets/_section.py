@@ -64,7 +64,7 @@ class JobBar(QWidget):
         column.addWidget(self.message)
         self.setVisible(False)
         desk.jobs.started.connect(self._on_started)
-        desk.jobs.progressed.connect(self._on_progressed)
+        desk.jobs.drawn.connect(self._on_drawn)
         desk.jobs.ended.connect(self._on_ended)
 
     def _on_started(self, kind: str) -> None:
@@ -74,7 +74,7 @@ class JobBar(QWidget):
             self.message.setText("Starting ...")
             self.setVisible(True)
 
-    def _on_progressed(self, kind: str, step: Progress) -> None:
+    def _on_drawn(self, kind: str, step: Progress) -> None:
         if kind == self._kind:
             self.bar.setRange(0, step.total)
             self.bar.setValue(step.step)
