@@ -39,22 +39,30 @@ def _learn(model: Path, corrections: list[Any], folder: Path, adopted: bool) -> 
     return LearnResult(path, Decision(adopted, ("a reason",), json.loads(json.dumps({"seen": seen}))), 0.5)
 
 
-def adopt(model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str) -> Job[LearnResult]:
+def adopt(
+    model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str, start: Path, cache: Path
+) -> Job[LearnResult]:
     return (yield from _learn(model, corrections, folder, True))
 
 
-def refuse(model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str) -> Job[LearnResult]:
+def refuse(
+    model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str, start: Path, cache: Path
+) -> Job[LearnResult]:
     return (yield from _learn(model, corrections, folder, False))
 
 
-def killed(model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str) -> Job[LearnResult]:
+def killed(
+    model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str, start: Path, cache: Path
+) -> Job[LearnResult]:
     yield Progress(1, 2, "learning")
     _candidate(model, folder)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def endless(model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str) -> Job[LearnResult]:
+def endless(
+    model: Path, base: Path, corrections: list[Any], config: Any, folder: Path, device: str, start: Path, cache: Path
+) -> Job[LearnResult]:
     yield Progress(1, 2, "learning")
     while True:
         time.sleep(0.1)

@@ -12,6 +12,7 @@ from napari_breastseg.loop import AnnotationLoop, annotation_loop
 from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress, run
 from napari_breastseg.session import Session
+from napari_breastseg.session.disk.places import WORK
 
 Paint = Callable[..., int]
 Learner = Callable[[str], None]
@@ -84,7 +85,7 @@ def test_an_adopted_candidate_becomes_current(session: Session, case_id: str, lo
     assert next(m for m in session.models() if m.sha == outcome.model).parent == parent
     assert "learning" in {p.message for p in seen}
     assert outcome.figures["seen"]["tiny"] == {"images": [3, 12, 16, 20], "learn": [49, 49], "held_out": [0, 0], "rounds_ago": 0}
-    assert not (session.path / annotation_loop.WORK).exists()
+    assert not (session.path / WORK).exists()
 
 
 @pytest.mark.usefixtures("corrected")

@@ -112,6 +112,23 @@ def test_all_cases_come_one_by_one_and_a_cancel_keeps_what_was_predicted(
     assert [step.message for step in steps][-2:] == ["Case 2 of 2: predicting with the new version", "Case 2 of 2: compared"]
 
 
+def test_a_case_that_cannot_be_predicted_does_not_stand_in_the_way_of_the_others(
+    session: Session, case_id: str, versions: tuple[str, str], asked: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = session.add_case(Case("flat", np.ones((3, 12, 16, 20), np.float32), Geometry((1, 1, 1), np.eye(4), (20, 16, 12))))
+    predict = module.predict
+
+    def refuse(case: Case, model: Model, device: str) -> Job[Prediction]:
+        if case.name == "flat":
+            raise InputError("flat is constant. Choose another image.")
+        return (yield from predict(case, model, device=device))
+
+    monkeypatch.setattr(module, "predict", refuse)
+    found = run(all_changes(session, *versions, case_ids=[flat, case_id]))
+    assert [(one.case_id, one.problem) for one in found] == [(flat, "flat is constant. Choose another image."), (case_id, "")]
+    assert not found[0].on_grid((12, 16, 20)).any()
+
+
 def test_an_unknown_version_is_said_in_a_sentence(session: Session, case_id: str, versions: tuple[str, str]) -> None:
     with pytest.raises(InputError, match="Choose one"):
         run(changes(session, case_id, versions[0], "f" * 64))

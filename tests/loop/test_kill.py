@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from napari_breastseg.case import Case
-from napari_breastseg.loop import AnnotationLoop, annotation_loop
+from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.progress import run
 from napari_breastseg.session import Session
+from napari_breastseg.session.disk.places import WORK
 
 LOOPER = Path(__file__).parent / "looper.py"
 
@@ -35,4 +36,4 @@ def test_a_kill_loses_no_stroke(what: str, tmp_path: Path, tiny_case: Case, weig
         assert session.predictions(case_id) == [] and session.rounds() == [] and session.current_model == weights.stem
         learner("adopt")
         assert run(AnnotationLoop(session).learn()).adopted, "work goes on where it stood"
-        assert not (folder / annotation_loop.WORK).exists()
+        assert not (folder / WORK).exists()

@@ -7,7 +7,7 @@ import pytest
 
 from napari_breastseg.case import UNDECIDED, Box, Geometry, Prediction, slices
 from napari_breastseg.loop.approval import CASE_TOOL, approved_case
-from napari_breastseg.loop.sides import Sides
+from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.session import Edit, Session
 
 Paint = Callable[..., int]
@@ -15,6 +15,10 @@ Paint = Callable[..., int]
 
 def box(z: int, y: int = 2, width: int = 4) -> Box:
     return (z, z + 1), (y, y + width), (2, 2 + width)
+
+
+def found_in(sides: Sides) -> Corrected | None:
+    return next(iter(sides.all()), None)
 
 
 @pytest.fixture
@@ -26,14 +30,14 @@ def held_out(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def test_nothing_corrected(session: Session, case_id: str) -> None:
-    assert Sides(session).corrected(case_id) is None
+    assert found_in(Sides(session)) is None
 
 
 def test_a_held_out_stroke_never_trains(session: Session, case_id: str, paint: Paint, held_out: set[str]) -> None:
     for z in range(5):
         paint(box(z), value=z % 2)
     held_out.add("4")
-    found = Sides(session).corrected(case_id)
+    found = found_in(Sides(session))
     assert found is not None and found.seq == 5 and found.strokes == 4
     assert (found.held_out[3] != UNDECIDED).sum() == 16 and (found.learn[3] == UNDECIDED).all()
     assert (found.learn[:5] != UNDECIDED).sum() == 64 == found.voxels
@@ -44,7 +48,7 @@ def test_the_first_strokes_always_train(session: Session, case_id: str, paint: P
     held_out.update({"1", "2", "3"})
     for z in range(3):
         paint(box(z))
-    found = Sides(session).corrected(case_id)
+    found = found_in(Sides(session))
     assert found is not None and found.strokes == 2
     assert (found.learn[2] == UNDECIDED).all() and (found.held_out[2] != UNDECIDED).any()
 
@@ -54,7 +58,7 @@ def test_painting_over_changes_the_value_but_not_the_side(session: Session, case
     for z in range(3):
         paint(box(z))
     paint(box(2, width=8), value=0)
-    found = Sides(session).corrected(case_id)
+    found = found_in(Sides(session))
     assert found is not None
     assert (found.held_out[2] == 0).sum() == 16
     assert (found.learn[2] == 0).sum() == 64 - 16
@@ -65,9 +69,9 @@ def test_sides_do_not_depend_on_when_they_are_asked_for(session: Session, case_i
     step_by_step = Sides(session)
     for z in (0, 1, 2, 2, 3):
         paint(box(z, y=z + 1), value=z % 2)
-        step_by_step.corrected(case_id)
+        found_in(step_by_step)
     session.undo(case_id)
-    now, anew = step_by_step.corrected(case_id), Sides(session).corrected(case_id)
+    now, anew = found_in(step_by_step), found_in(Sides(session))
     assert now is not None and anew is not None
     np.testing.assert_array_equal(now.learn, anew.learn)
     np.testing.assert_array_equal(now.held_out, anew.held_out)
@@ -76,7 +80,7 @@ def test_sides_do_not_depend_on_when_they_are_asked_for(session: Session, case_i
 def test_what_was_undone_does_not_train(session: Session, case_id: str, paint: Paint) -> None:
     paint(box(0))
     session.undo(case_id)
-    assert Sides(session).corrected(case_id) is None
+    assert found_in(Sides(session)) is None
 
 
 def test_what_was_approved_always_trains_and_outlives_the_next_prediction(
@@ -94,7 +98,7 @@ def test_what_was_approved_always_trains_and_outlives_the_next_prediction(
     assert approved is not None
     place, where = approved
     session.record(case_id, Edit(place, where, shown[slices(place)], CASE_TOOL, 3))
-    found = Sides(session).corrected(case_id)
+    found = found_in(Sides(session))
     assert found is not None
     assert (found.held_out[9, 2:6, 2:6] == 0).all()
     assert (found.learn[9, 2:6, 2:6] == UNDECIDED).all()

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_breastseg.case import Case, Prediction
-from napari_breastseg.compute import in_child
+from napari_breastseg.case import UNDECIDED, Case, Prediction
+from napari_breastseg.compute import Where, here, in_child
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict
 from napari_breastseg.loop.sides import Corrected, Sides
+from napari_breastseg.loop.workplace import workplace
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
-from napari_breastseg.session.disk.places import WORK
+from napari_breastseg.session.rows import RoundRow
 from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import Correction
 
@@ -76,9 +74,7 @@ class AnnotationLoop:
         If the session has no model yet and `model` cannot be loaded.
     """
 
-    def __init__(
-        self, session: Session, model: str | Path = "hcma-unet", device: str = "auto", where: Callable[..., Job[Any]] = in_child
-    ) -> None:
+    def __init__(self, session: Session, model: str | Path = "hcma-unet", device: str = "auto", where: Where = in_child) -> None:
         self.session = session
         self.device = device
         self._where = where
@@ -116,37 +112,44 @@ class AnnotationLoop:
         return prediction
 
     def learn(self, config: LearnConfig | None = None) -> Job[RoundOutcome]:
-        """Learn from all corrections of the session in a child process and adopt the candidate if the gate lets it pass.
+        """Learn from all corrections of the session and adopt the candidate if the gate lets it pass.
 
-        The candidate is kept in either case. If the job is cancelled or fails, the session stays as it was.
+        The candidate is kept in either case. If the job is cancelled or fails, the session stays as it was; the next call goes on where
+        this one stood, unless something was corrected since.
 
         Raises
         ------
         InputError
             If too little is corrected.
         ComputeError
-            If the child process fails, or is killed for lack of memory.
+            If the learning process fails, or is killed for lack of memory.
         SessionError
             If the round cannot be stored.
         """
-        corrected = [found for found in map(self._sides.corrected, self.session.cases) if found is not None]
+        corrected = self._sides.all()
         check_enough(corrected)
-        parent = self._current()
-        with self.session.learning({one.case_id: one.seq for one in corrected}), self._work_folder() as folder:
+        parent, config = self._current(), config or LearnConfig(seed=len(self.session.rounds()))
+        base, seqs = self._base(parent), {one.case_id: one.seq for one in corrected}
+        names = unlike({one.case_id: self.session.case(one.case_id).name for one in corrected})
+        again = restarts(self.session.rounds(), config.restart)
+        settings = {"parent": parent, "base": base, "again": again, "seqs": seqs, "config": asdict(config)}
+        with self.session.learning(seqs), workplace(self.session, settings) as folder:
             kwargs = {
                 "model": self.session.model_path(parent),
-                "base": self.session.model_path(self._base(parent)),
-                "corrections": [self._on_disk(one, folder) for one in corrected],
-                "config": config or LearnConfig(seed=len(self.session.rounds())),
+                "base": self.session.model_path(base),
+                "corrections": [self._on_disk(one, names[one.case_id], folder, again) for one in corrected],
+                "config": config,
                 "folder": folder,
                 "device": self.device,
+                "start": self.session.model_path(base if again else parent),
+                "cache": folder if self._where in (in_child, here) else None,
             }
-            result = yield from self._where(LEARNER, kwargs, name="learning")
+            result = yield from self._where(LEARNER, kwargs, "learning")
             decision = result.decision
+            figures = {**decision.figures, "from_base": again, "split": _split(corrected)}
             candidate = self.session.add_model(result.weights, load_model(result.weights).card)
-            seqs = {one.case_id: one.seq for one in corrected}
-            number = self.session.add_round(list(seqs), parent, candidate, decision.adopted, decision.reasons, dict(decision.figures), seqs)
-        return RoundOutcome(number, decision.adopted, tuple(decision.reasons), decision.figures, parent, candidate, result.seconds)
+            number = self.session.add_round(list(seqs), parent, candidate, decision.adopted, decision.reasons, figures, seqs)
+        return RoundOutcome(number, decision.adopted, tuple(decision.reasons), figures, parent, candidate, result.seconds)
 
     def _current(self) -> str:
         sha = self.session.current_model
@@ -165,30 +168,52 @@ class AnnotationLoop:
         """Count the adopted rounds that have already learned from these very corrections."""
         return sum(row.adopted and row.seqs.get(one.case_id) == one.seq for row in self.session.rounds())
 
-    def _on_disk(self, one: Corrected, folder: Path) -> Correction:
+    def _on_disk(self, one: Corrected, name: str, folder: Path, again: bool) -> Correction:
         case = self.session.case(one.case_id)
         images, learn, held_out = (folder / f"{one.case_id}-{what}.npy" for what in ("images", "learn", "held-out"))
         _write_images(case, images)
         np.save(learn, one.learn, allow_pickle=False)
         np.save(held_out, one.held_out, allow_pickle=False)
-        return Correction(case.name, images, case.geometry, learn, held_out, self._rounds_ago(one))
+        return Correction(
+            name=name,
+            images=images,
+            geometry=case.geometry,
+            learn=learn,
+            held_out=held_out,
+            rounds_ago=0 if again else self._rounds_ago(one),
+            done=one.done,
+            times=case.times,
+            modality=case.modality,
+        )
 
-    @contextmanager
-    def _work_folder(self) -> Iterator[Path]:
-        """A folder in the session for the child process; it, and what a killed process left behind, is removed."""
-        if self.session.read_only:
-            raise SessionError(f"The session {self.session.path} is open for reading only. Close it elsewhere, then open it again.")
-        work = self.session.path / WORK
-        shutil.rmtree(work, ignore_errors=True)
-        try:
-            work.mkdir()
-            yield Path(tempfile.mkdtemp(dir=work, prefix="round-"))
-        except OSError as error:
-            raise SessionError(
-                f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again."
-            ) from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+
+def restarts(rounds: Sequence[RoundRow], every: int) -> bool:
+    """Tell whether the next round starts from the base model: after `every` - 1 adopted ones since the last that did.
+
+    So the order of the rounds cannot add up to a drift. One that was refused counts as well; with `every` 0 none starts there.
+    """
+    if every == 0:
+        return False
+    adopted = 0
+    for row in reversed(rounds):
+        if row.figures.get("from_base"):
+            break
+        adopted += row.adopted
+    return adopted >= every - 1
+
+
+def unlike(names: Mapping[str, str]) -> dict[str, str]:
+    """Return a name for each case id that no other has: its own, or the id where names are alike."""
+    return {case_id: name if list(names.values()).count(name) == 1 else case_id for case_id, name in names.items()}
+
+
+def _split(corrected: Sequence[Corrected]) -> dict[str, Any]:
+    """Say what trained and what was kept back."""
+    return {
+        "kept_back": [one.case_id for one in corrected if one.kept_back],
+        "trained_voxels": {one.case_id: one.voxels for one in corrected},
+        "held_out_voxels": {one.case_id: int(np.count_nonzero(one.held_out != UNDECIDED)) for one in corrected},
+    }
 
 
 def check_enough(corrected: Sequence[Corrected]) -> None:

@@ -1,4 +1,4 @@
-"""Which corrected voxels train and which are held out for the gate: fixed once for every stroke, never drawn again."""
+"""Which corrected voxels train and which are held out for the gate: fixed once for every stroke and case, never drawn again."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ Labels = npt.NDArray[np.uint8]
 
 ALWAYS_TRAINED = 2
 """The first strokes of a case train in any case, so that there is something to learn from before anything is kept back."""
+FIRST_CASES = 4
+"""The first corrected cases of a session train, but for single strokes. Of those that follow, some are kept back whole, as tests."""
+_WHOLE = "case"
 _NONE, _TRAIN, _HELD_OUT = 0, 1, 2
 
 
@@ -30,6 +33,10 @@ class Corrected:
         Corrections to train on, and corrections kept for the gate: 0, 1, or 255 elsewhere. No voxel is in both.
     strokes : int
         Edits that are on the training side.
+    done : bool
+        Whether the person is done with the case.
+    kept_back : bool
+        Whether the whole case is held out.
     """
 
     case_id: str
@@ -37,6 +44,8 @@ class Corrected:
     learn: Labels
     held_out: Labels
     strokes: int
+    done: bool
+    kept_back: bool
 
     @property
     def voxels(self) -> int:
@@ -48,34 +57,43 @@ class Sides:
     """The side of every corrected voxel of a session's cases.
 
     A voxel belongs to the first edit that decided it, for ever, whatever is painted over it later; its value is the current one. The edit's
-    side follows from its seq by the session's split. Since edits are only ever appended, no later edit moves a voxel to the other side.
+    side follows from its seq by the session's split, or from its case's if that is kept back whole. Since edits are only ever appended, no
+    later edit moves a voxel to the other side.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: dict[str, tuple[int, Labels]] = {}
 
-    def corrected(self, case_id: str) -> Corrected | None:
-        """Return the corrections of a case as they stand, or None if it has none."""
+    def all(self) -> list[Corrected]:
+        """Return the corrections of all cases, in the order in which they were first corrected."""
+        begun = sorted((self._session.edits(case_id)[0].time, case_id) for case_id in self._session.cases if self._session.seq(case_id))
+        found = []
+        for index, (_, case_id) in enumerate(begun):
+            kept_back = index >= FIRST_CASES and self._session.split(case_id, _WHOLE) == "held-out"
+            found.append(self._corrected(case_id, kept_back))
+        return [one for one in found if one is not None]
+
+    def _corrected(self, case_id: str, kept_back: bool) -> Corrected | None:
         seq = self._session.seq(case_id)
-        if seq == 0:
-            return None
-        sides, strokes = self._sides(case_id, seq)
+        sides, strokes = self._sides(case_id, seq, kept_back)
         labels = self._session.annotation(case_id, seq)
         held_out = np.where(sides == _HELD_OUT, labels, UNDECIDED)
         learn = np.where(sides == _HELD_OUT, UNDECIDED, labels)
         if (learn == UNDECIDED).all() and (held_out == UNDECIDED).all():
             return None
-        return Corrected(case_id, seq, learn, held_out, strokes)
+        marks = [mark for mark in self._session.marks(case_id) if mark.what == "case-done"]
+        return Corrected(case_id, seq, learn, held_out, strokes, bool(marks and marks[-1].value), kept_back)
 
-    def _sides(self, case_id: str, seq: int) -> tuple[Labels, int]:
+    def _sides(self, case_id: str, seq: int, kept_back: bool) -> tuple[Labels, int]:
         edits = self._session.edits(case_id)[:seq]
         known, sides = self._known.get(case_id, (0, np.full(self._session.case(case_id).shape, _NONE, np.uint8)))
         strokes = [edit for edit in edits if edit.undoes is None]
         trained = {
             edit.seq
             for index, edit in enumerate(strokes)
-            if index < ALWAYS_TRAINED or edit.tool in (SLICE_TOOL, CASE_TOOL) or self._session.split(case_id, str(edit.seq)) == "train"
+            if not kept_back
+            and (index < ALWAYS_TRAINED or edit.tool in (SLICE_TOOL, CASE_TOOL) or self._session.split(case_id, str(edit.seq)) == "train")
         }
         for edit in strokes:
             if edit.seq > known:

@@ -24,6 +24,8 @@ from napari_breastseg.session.rows import ModelRow, RoundRow
 
 CURRENT = "current-model"
 """The entry of ``head``, and the kind of event, that names the model that predicts and learns."""
+OVERRULED = "overruled"
+"""The event that tells that a person adopted what the gate had refused."""
 LEARNING = "learning"
 """The entry of ``head`` that tells of a learning round under way."""
 _SHA = re.compile(r"[0-9a-f]{64}")
@@ -159,6 +161,18 @@ class Models:
                 figures=to_json(dict(figures), "The round's figures"),
                 seqs=to_json(dict(seqs), "The round's edits"),
             )
+
+    def overrule(self, number: int, note: str) -> None:
+        """Make the refused candidate of a round current, and record that a person decided so."""
+        found = [row for row in self.rounds() if row.id == number]
+        if not found:
+            raise InputError(f"The session has no learning round {number}. Choose one that the session lists.")
+        row = found[0]
+        if row.adopted or row.candidate is None:
+            raise InputError(f"Round {number} was adopted already. Choose its version under Versions.")
+        with self._journal.transaction("The choice of the model"):
+            self._make_current(row.candidate)
+            self._journal.event(OVERRULED, {"round": number, "sha": row.candidate, "reasons": list(row.reasons), "note": note})
 
     def rounds(self) -> list[RoundRow]:
         """Return all learning rounds, oldest first."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session.disk.durable import aside, fsync_file, publish, remove_leftovers
-from napari_breastseg.session.disk.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK, on_network
+from napari_breastseg.session.disk.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK, is_plain, on_network
 from napari_breastseg.session.disk.text import from_json
 from napari_breastseg.session.journal import Journal, connect, overwrite, version_of
 from napari_breastseg.session.models import LEARNING
@@ -30,7 +30,7 @@ SOFTWARE = "software"
 """The event that tells with which versions of the programs the session is written from then on."""
 
 
-LEARNING_INTERRUPTED = "Learning was interrupted, and no candidate was kept. Press Learn to start it again; no correction is lost."
+LEARNING_INTERRUPTED = "Learning was interrupted. Press Learn to go on where it stood; no correction is lost."
 """One of the sentences of a recovery."""
 _SYNCHRONISED = ("dropbox", "onedrive", "google drive", "icloud", "nextcloud")
 
@@ -70,7 +70,7 @@ def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str
     """Remove what interrupted writes left, note what was recovered, and return sentences that tell the person."""
     journal = parts.journal
     remove_leftovers(writing_places(parts.root))
-    shutil.rmtree(parts.root / WORK, ignore_errors=True)
+    _tidy_work(parts.root / WORK)
     learning = _unfinished(journal)
     noted = [row["details"] for row, whole in journal.rows_as_found("event", "kind=?", (SOFTWARE,)) if whole]
     changed = not noted or from_json(noted[-1], "The event") != software()
@@ -88,6 +88,17 @@ def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str
             if learning is not None:
                 journal.set_head(LEARNING, None)
     return said
+
+
+def _tidy_work(work: Path) -> None:
+    """Keep what an interrupted learning round reached, without its copies of images; nothing at all if anything there leads elsewhere."""
+    found = list(work.iterdir()) if work.is_dir() else []
+    if not all(map(is_plain, found)):
+        shutil.rmtree(work, ignore_errors=True)
+        return
+    for path in found:
+        if path.suffix == ".npy":
+            path.unlink()
 
 
 def _unfinished(journal: Journal) -> object:

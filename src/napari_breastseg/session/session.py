@@ -374,6 +374,16 @@ class Session:
         """
         return self._open.models.add_round(case_ids, parent, candidate, adopted, reasons, figures, seqs)
 
+    def overrule(self, number: int, note: str = "") -> None:
+        """Make the candidate that the gate refused in round `number` current, which is the person's right, and record it as an event.
+
+        Raises
+        ------
+        InputError
+            If there is no such round, or it was adopted.
+        """
+        self._open.models.overrule(number, note)
+
     @contextmanager
     def learning(self, seqs: Mapping[str, int]) -> Iterator[None]:
         """Note while the block runs that a learning round is under way, so that the next opener is told if a crash ends it."""

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from napari_breastseg.errors import InputError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 
@@ -127,7 +128,7 @@ class Encoder:
             with torch.no_grad():
                 features = [one.half().cpu() for one in self.network.encode(torch.from_numpy(image)[None].to(self.device))]
             if path is not None:
-                with suppress(OSError):  # a full disk costs time the next time, no more
+                with suppress(OSError, InputError):  # a full disk costs time the next time, no more
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_atomically(path, safetensors.torch.save({str(i): one.contiguous() for i, one in enumerate(features)}))
         return Encoded([one.to(self.hold).float() for one in features], image.shape[1:], self.device)

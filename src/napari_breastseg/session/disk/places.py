@@ -16,7 +16,7 @@ CASES, LABELS, MODELS, PREDICTIONS = "cases", "labels", "models", "predictions"
 DAMAGED = "damaged"
 """Where damaged files are kept as they were found."""
 WORK = "work"
-"""Where a learning round works; nothing in it is needed after a crash."""
+"""Where a learning round works; nothing in it is needed after a crash, but the round goes on from it."""
 
 _FOLDERS = (CASES, LABELS, MODELS, PREDICTIONS, DAMAGED, WORK)
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p", "fuse.sshfs", "ncpfs", "lustre"}
@@ -53,6 +53,15 @@ def check_plain(path: Path) -> None:
         return
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         raise SessionError(f"{path} is no plain file of its own: writing to it would change something else. Do not use this session.")
+
+
+def is_plain(path: Path) -> bool:
+    """Tell whether `path` is a file, and one that has no other name."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def is_link(path: Path) -> bool:

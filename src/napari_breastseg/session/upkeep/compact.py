@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.disk.durable import TEMPORARY, in_words, remove
-from napari_breastseg.session.disk.places import CASES, LABELS, PREDICTIONS
+from napari_breastseg.session.disk.places import CASES, LABELS, PREDICTIONS, WORK
 from napari_breastseg.session.parts import Parts
 
 
@@ -29,6 +30,8 @@ def compact(parts: Parts) -> Job[int]:
         for folder in _stored(root):
             if folder not in needed and not folder.name.startswith(TEMPORARY):
                 remove(folder)
+        if parts.models.learning is None:
+            shutil.rmtree(root / WORK, ignore_errors=True)
     yield Progress(2, 3, "Packing the journal")
     journal.compact()
     return before - _size(root)

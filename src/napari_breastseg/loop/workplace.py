@@ -1,0 +1,84 @@
+"""Where a learning round works inside its session, so that a round that was killed or cancelled goes on where it stood."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from napari_breastseg.errors import SessionError
+from napari_breastseg.io.atomic import write_atomically
+from napari_breastseg.session import Session
+from napari_breastseg.session.disk.places import WORK, is_plain
+
+_SETTINGS = "settings.json"
+_STATE, ENCODED = ".state", ".encoded"
+
+
+@contextmanager
+def workplace(session: Session, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a learning round its folder; what an earlier round with the same settings reached is still there.
+
+    After a round that ended, only the encoded windows stay, for the rounds to come; after one that did not, its state as well.
+
+    Parameters
+    ----------
+    session : Session
+    settings : mapping
+        All that the round depends on, JSON-ready.
+
+    Raises
+    ------
+    SessionError
+        If the session is open for reading only, or its folder cannot be written.
+    """
+    if session.read_only:
+        raise SessionError(f"The session {session.path} is open for reading only. Close it elsewhere, then open it again.")
+    work, text = session.path / WORK, json.dumps(settings, sort_keys=True, default=str)
+    try:
+        work.mkdir(exist_ok=True)
+        _clear(work, {ENCODED, _STATE} if _read(work / _SETTINGS) == text else {ENCODED})
+        work.mkdir(exist_ok=True)
+        write_atomically(work / _SETTINGS, text.encode())
+    except OSError as error:
+        raise SessionError(
+            f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again."
+        ) from error
+    ended = False
+    try:
+        yield work
+        ended = True
+    except OSError as error:
+        raise SessionError(
+            f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again."
+        ) from error
+    finally:
+        _clear(work, {ENCODED} if ended else {ENCODED, _STATE})
+
+
+def _unwritable(work: Path, error: OSError) -> SessionError:
+    return SessionError(f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again.")
+
+
+def unfinished(session: Session) -> bool:
+    """Tell whether a round was begun that Learn would go on with, unless more was corrected since."""
+    with suppress(OSError):
+        return any(path.suffix == _STATE for path in (session.path / WORK).iterdir())
+    return False
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if is_plain(path) else None
+
+
+def _clear(work: Path, kept: set[str]) -> None:
+    """Remove what an earlier round left but the `kept` kinds of files, and the settings unless a state stays that they belong to."""
+    left = {path for path in work.iterdir() if path.suffix in kept}
+    if any(path.suffix == _STATE for path in left):
+        left.add(work / _SETTINGS)
+    for path in set(work.iterdir()) - left:
+        path.unlink()
+    if not left:
+        work.rmdir()
