@@ -137,11 +137,10 @@ def predict(
         raise typer.BadParameter("--link needs --session.")
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.maps import hard_negatives_table
-        from napari_breastseg.cli.work import predict_file
+        from napari_breastseg.cli.work import predict_file, tumour_in_words
 
         answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked, link)
-        words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}"
-        words += f", in {answer['parts']} parts, the largest {answer['largest_ml']:.2f} mL" if answer["parts"] > 1 else ""
+        words = tumour_in_words(answer)
         words += (f"; mask in {out}" if out else "") + (f"; kept in {session} as {answer['case_id']}" if session else "")
         found = answer.get("hard_negatives")
         listed = [hard_negatives_table(found, answer["explanation"]["hardest"])] if found else []

@@ -62,12 +62,25 @@ def predict_file(
         "session": None if folder is None else str(folder),
         "model": prediction.model,
         "tumour_voxels": voxels,
-        "tumour_ml": round(voxels * case.geometry.voxel_ml, 3),
+        "tumour_ml": _millilitres(voxels, case),
         "parts": len(sizes),
-        "largest_ml": round(max(sizes, default=0) * case.geometry.voxel_ml, 3),
+        "largest_ml": _millilitres(max(sizes, default=0), case),
         **prediction.details,
         **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
     }
+
+
+def _millilitres(voxels: int, case: Case) -> float | None:
+    """Return the volume of so many voxels; None for an image, which has none."""
+    return None if case.modality == "ultrasound" else round(voxels * case.geometry.voxel_ml, 3)
+
+
+def tumour_in_words(answer: Mapping[str, Any]) -> str:
+    """Return how much tumour the answer of :func:`predict_file` tells of: in mL, or in pixels where the scale is unknown."""
+    if answer["tumour_ml"] is None:
+        return f"{answer['tumour_voxels']} pixels of tumour in {answer['case']}"
+    words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}"
+    return words + (f", in {answer['parts']} parts, the largest {answer['largest_ml']:.2f} mL" if answer["parts"] > 1 else "")
 
 
 def _parts(mask: npt.NDArray[np.bool_]) -> list[int]:
