@@ -175,10 +175,19 @@ def tour(out: Path) -> None:
         strokes += 1
     zoom_to(driver, truth, 120.0)
     driver.picture("04_correct.png")
-    driver.click(driver.dock.learn.learn)
+    learn = driver.dock.learn
+    driver.click(learn.learn)
+    driver.wait(lambda: len(learn.curve.losses) >= 20, HOUR)
+    driver.dock.scroll_area.ensureWidgetVisible(learn.curve)
+    driver.picture("05_learning.png")
     driver.idle()
-    driver.dock.scroll_area.ensureWidgetVisible(driver.dock.learn)
+    driver.dock.scroll_area.ensureWidgetVisible(learn.learned.ask)
     driver.picture("05_learn.png")
+    driver.click(learn.learned.ask)
+    driver.idle()
+    driver.dock.scroll_area.ensureWidgetVisible(learn.learned.table)
+    driver.picture("05_learned.png")
+    driver.click(learn.learned.hide_it)
     versions = driver.dock.versions
     versions.timeline.setCurrentRow(versions.timeline.count() - 1)
     driver.click(versions.travel.compare)

@@ -109,7 +109,7 @@ def test_all_cases_come_one_by_one_and_a_cancel_keeps_what_was_predicted(
     assert [one.case_id for one in found] == [case_id, other]
     assert [name for name, _ in asked] == ["other", "other", "tiny", "tiny"]
     assert [step.payload.case_id for step in steps if step.payload is not None] == [case_id, other]
-    assert [step.message for step in steps][-2:] == ["Case 2 of 2: predicting with the new version", "Case 2 of 2: compared"]
+    assert [step.message for step in steps][-2:] == ["Case 1 of 2: compared", "Case 2 of 2: compared"]
 
 
 def test_a_case_that_cannot_be_predicted_does_not_stand_in_the_way_of_the_others(

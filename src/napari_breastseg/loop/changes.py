@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.case import TUMOUR, UNDECIDED, Box, box_around, slices
+from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job, Progress, retold
@@ -35,6 +36,8 @@ class ModelChange:
     gained_ml, lost_ml : float
     dice_before, dice_after : float or None
         Dice of each version with the annotation, over the voxels that are annotated; None if none is.
+    problem : str
+        Why the case could not be compared; empty if it was.
     """
 
     case_id: str
@@ -47,6 +50,7 @@ class ModelChange:
     lost_ml: float
     dice_before: float | None
     dice_after: float | None
+    problem: str = ""
 
     def on_grid(self, shape: tuple[int, int, int]) -> Mask:
         """Return what differs on the grid of the case, 0 elsewhere."""
@@ -93,14 +97,18 @@ def all_changes(
 ) -> Job[list[ModelChange]]:
     """Compare two versions of the model on every case of the session, or on `case_ids` in their order; see :func:`changes`.
 
-    Progress counts the steps of the case at hand; after each case its payload is the :class:`ModelChange`. What was predicted before a
-    cancel is kept.
+    Progress counts the steps of the case at hand; after each case its payload is the :class:`ModelChange`. A case that cannot be read or
+    predicted is no reason to leave the others out. What was predicted before a cancel is kept.
     """
     wanted = session.cases if case_ids is None else case_ids
     found: list[ModelChange] = []
     for number, case_id in enumerate(wanted, 1):
         which = f"Case {number} of {len(wanted)}"
-        found.append((yield from retold(changes(session, case_id, before, after, device), partial(_told, which))))
+        try:
+            found.append((yield from retold(changes(session, case_id, before, after, device), partial(_told, which))))
+        except (InputError, SessionError) as error:
+            nothing = np.empty((0, 0, 0), np.uint8)
+            found.append(ModelChange(case_id, case_id, before, after, None, nothing, 0.0, 0.0, None, None, str(error)))
         yield Progress(1, 1, f"{which}: compared", found[-1])
     return found
 

@@ -119,8 +119,9 @@ class Learned(QWidget):
         self.table.setRowCount(len(self._found))
         for line, change in enumerate(self._found.values()):
             dice = "–" if change.dice_before is None else f"{change.dice_before:.2f} → {change.dice_after:.2f}"
-            words = (one_line(change.name, 40), f"{change.gained_ml:.2f}", f"{change.lost_ml:.2f}", dice)
-            fill_row(self.table, line, words, 1, [plain(change.case_id), *list(COLUMNS.values())[1:]], change.case_id)
+            volumes = ("–", "–") if change.problem else (f"{change.gained_ml:.2f}", f"{change.lost_ml:.2f}")
+            words = (one_line(change.name, 40), *volumes, dice)
+            fill_row(self.table, line, words, 1, [plain(change.problem or change.case_id), *list(COLUMNS.values())[1:]], change.case_id)
         self._say()
 
     def _go(self, line: int) -> None:
@@ -136,7 +137,7 @@ class Learned(QWidget):
 
     def _show(self, change: ModelChange) -> None:
         view, self._wanted = self._desk.view, None
-        if view is None:
+        if view is None or change.problem:
             return
         lay_below(view, learned_layer(change.on_grid(view.case.shape), view.case.geometry))
         view.layer(LEARNED).visible = True
