@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, max_pool3d
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED
+from napari_breastseg.losses.frloss import dilate
 
 UNSURE = 0.05
 """Probability from which healthy tissue counts as tempting in :func:`distillation`."""
@@ -23,7 +24,7 @@ def class_balance(labels: Tensor) -> Tensor:
 
 def away_from(decided: Tensor, reach: int) -> Tensor:
     """1.0 where no voxel of `decided`, shape (batch, D, H, W), is within `reach` voxels along every axis, else 0.0."""
-    return 1.0 - max_pool3d(decided.float()[:, None], 2 * reach + 1, 1, reach)[:, 0]
+    return 1.0 - dilate(decided, reach).float()
 
 
 def trust_region(log_odds: Tensor, before: Tensor, where: Tensor) -> Tensor:

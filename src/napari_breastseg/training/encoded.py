@@ -93,7 +93,8 @@ def encoder_of(weights: Mapping[str, Tensor], network: SegmentationNetwork) -> s
     learned = {name for name, _ in network.decoder_parameters()}
     digest = hashlib.sha256()
     for name in sorted(set(weights) - learned):
-        digest.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+        value = weights[name].detach().cpu().contiguous().numpy() + np.float32(0)  # averages of -0 are +0, which is the same number
+        digest.update(name.encode() + value.tobytes())
     return digest.hexdigest()
 
 
