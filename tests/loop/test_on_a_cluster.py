@@ -51,14 +51,6 @@ def test_the_candidate_comes_back_and_is_adopted(session: Session, loop: Annotat
     assert session.verify() == []
 
 
-def test_a_lost_worker_leaves_the_session_as_it_was(session: Session, loop: AnnotationLoop, learner: Learner) -> None:
-    learner("killed")
-    before = session.current_model, session.models(), session.rounds()
-    with pytest.raises(ComputeError, match="worker of the learning process was lost"):
-        run(loop.learn())
-    assert (session.current_model, session.models(), session.rounds()) == before
-
-
 def test_a_real_round_on_images_of_one_slice(session: Session, where: Where, tmp_path: Path) -> None:
     torch.manual_seed(0)
     preset = get_preset("hcma-unet/ultrasound")
@@ -73,3 +65,11 @@ def test_a_real_round_on_images_of_one_slice(session: Session, where: Where, tmp
     assert outcome.adopted and session.current_model == outcome.model
     losses = [progress.payload["loss"] for progress in seen if progress.payload and progress.payload.get("stage") == "train"]
     assert len(losses) == 2 and np.isfinite(losses).all()
+
+
+def test_a_lost_worker_leaves_the_session_as_it_was(session: Session, loop: AnnotationLoop, learner: Learner) -> None:
+    learner("killed")
+    before = session.current_model, session.models(), session.rounds()
+    with pytest.raises(ComputeError, match="worker of the learning process was lost"):
+        run(loop.learn())
+    assert (session.current_model, session.models(), session.rounds()) == before

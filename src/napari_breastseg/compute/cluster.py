@@ -106,35 +106,34 @@ def _in_thread(job: Job[Any], last: Progress) -> Job[Any]:
 
 def _remote(address: str, target: str, kwargs: Mapping[str, Any], name: str) -> Job[Any]:
     with _connected(address) as client:
-        # The class is named, not sent, so that the scheduler, which reads what is sent, need not have this package.
-        workers = _suitable(client, address)
-        desk_type = client.submit(pkgutil.resolve_name, DESK, workers=workers, pure=False)
-        held = client.submit(operator.call, desk_type, workers=workers, actor=True, pure=False)
-        while held.status == "pending":
-            yield Progress(0, 1, f"waiting for a worker of {address}")
-            time.sleep(POLL)
-            if not client.nthreads().keys() & set(workers):
-                raise _no_workers(address)
-        if held.status == "error":
-            raise for_people(held.exception(), name)
-        return (yield from _talk(held, address, target, kwargs, name))
-
-
-def _talk(held: Future[Any], address: str, target: str, kwargs: Mapping[str, Any], name: str) -> Job[Any]:
-    try:
-        return (yield from Conversation(held).hold(target, kwargs, name))
-    except BreastSegError:
-        raise
-    except Exception as error:
-        if held.status == "error":
+        try:
+            held = yield from _desk(client, address, name)
+            return (yield from Conversation(held, name).hold(target, kwargs))
+        except BreastSegError:
+            raise
+        except Exception as error:
             raise ComputeError(
-                f"The worker of the {name} process was lost, most likely for lack of memory; nothing was changed. "
-                "Look at its log, give it more memory or choose fewer cases, and try again."
+                f"The connection to the {name} process at {address} was lost ({type(error).__name__}); nothing was changed. "
+                "See whether the scheduler runs and can be reached, then try again."
             ) from error
-        raise ComputeError(
-            f"The connection to the {name} process at {address} was lost ({type(error).__name__}); nothing was changed. "
-            "See whether the scheduler runs and can be reached, then try again."
-        ) from error
+
+
+def _desk(client: Client, address: str, name: str) -> Job[Future[Any]]:
+    """Have a desk set up at a suitable worker.
+
+    Its class is named, not sent, so that the scheduler, which reads what is sent, need not have this package.
+    """
+    workers = _suitable(client, address)
+    desk_type = client.submit(pkgutil.resolve_name, DESK, workers=workers, pure=False)
+    held = client.submit(operator.call, desk_type, workers=workers, actor=True, pure=False)
+    while held.status == "pending":
+        yield Progress(0, 1, f"waiting for a worker of {address}")
+        time.sleep(POLL)
+        if not client.nthreads().keys() & set(workers):
+            raise _no_workers(address)
+    if held.status == "error":
+        raise for_people(held.exception(), name)
+    return held
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_breastseg.compute.child import HEARTBEAT
 from napari_breastseg.compute.paths import Crossing, Luggage, Stamp, inward, local, luggage, outward, translated
-from napari_breastseg.errors import BreastSegError
+from napari_breastseg.errors import BreastSegError, ComputeError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.progress import Job, Progress
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 POLL = 0.1
 """Seconds between two questions for news."""
+NOTICE = 2.0
+"""Seconds in which the scheduler notices that a worker is gone."""
 CHUNK = 4 << 20
 """Bytes of a file that cross at a time: little enough to be cancelled in between."""
 
@@ -30,30 +32,33 @@ class Conversation:
     ----------
     held : distributed.Future
         Of a :class:`~napari_breastseg.compute.desk.Desk`, which lives as long as this is held.
+    name : str
+        What the job does, for messages.
     """
 
-    def __init__(self, held: Future[Any]) -> None:
+    def __init__(self, held: Future[Any], name: str) -> None:
         self._held = held
+        self._name = name
         self._desk = held.result()
         self._known: dict[str, Stamp] = {}
         self._brought: set[str] = set()
         self._last = Progress(0, 1, "")
 
-    def hold(self, target: str, kwargs: Mapping[str, Any], name: str) -> Job[Any]:
+    def hold(self, target: str, kwargs: Mapping[str, Any]) -> Job[Any]:
         """Run the job and return its result, with the paths in it as they are here.
 
         Raises
         ------
         BreastSegError
-            As raised there.
+            As raised there, or if the worker is lost.
         Exception
             If the connection breaks.
         """
         bags = luggage(kwargs)
         yield from self._send(bags)
         crossing = translated(dict(kwargs), outward(bags.folders))
-        self._known = self._ask("begin", target, crossing, name, len(bags.folders), bags.works)
-        self._last = Progress(0, 1, f"the {name} process is starting")
+        self._known = self._ask("begin", target, crossing, self._name, len(bags.folders), bags.works)
+        self._last = Progress(0, 1, f"the {self._name} process is starting")
         while True:
             news: News = self._ask("news")
             for progress in news.progress:
@@ -67,13 +72,30 @@ class Conversation:
             yield self._last
 
     def _ask(self, method: str, *args: object) -> Any:
-        answer = getattr(self._desk, method)(*args)
-        while True:
-            try:
-                return answer.result(timeout=HEARTBEAT)
-            except TimeoutError:
-                if self._held.status != "finished":
-                    raise
+        try:
+            answer = getattr(self._desk, method)(*args)
+            while True:
+                try:
+                    return answer.result(timeout=HEARTBEAT)
+                except TimeoutError:
+                    if self._held.status != "finished":
+                        raise
+        except BreastSegError:
+            raise
+        except Exception as error:
+            if self._is_lost():
+                raise ComputeError(
+                    f"The worker of the {self._name} process was lost, most likely for lack of memory; nothing was changed. "
+                    "Look at its log, give it more memory or choose fewer cases, and try again."
+                ) from error
+            raise
+
+    def _is_lost(self) -> bool:
+        """Tell whether it is the worker that was lost; the scheduler may notice a moment after this process."""
+        end = time.monotonic() + NOTICE
+        while self._held.status == "finished" and time.monotonic() < end:
+            time.sleep(POLL)
+        return bool(self._held.status == "error")
 
     def _send(self, bags: Luggage) -> Job[None]:
         name = outward(bags.folders)
