@@ -86,13 +86,13 @@ def test_a_network_that_cannot_say_has_the_entropy_of_a_coin(ask: Callable[..., 
     case = examination(12, 14, 16)
     found = ask(case, lambda x: torch.zeros_like(x[:, :1]))
     np.testing.assert_allclose(found.entropy, LN2, rtol=1e-6)
-    assert found.mean == pytest.approx(LN2)
+    assert found.relative == pytest.approx(2 * LN2)  # ln 2 per half a voxel of tumour
     assert found.unsure_ml == pytest.approx(12 * 14 * 16 * 1.5**3 / 1000)
 
 
 def test_a_network_that_is_sure_has_no_entropy(ask: Callable[..., Uncertainty]) -> None:
     found = ask(examination(12, 14, 16), lambda x: torch.where(x[:, :1] > 0, 200.0, -200.0))
-    assert found.entropy.max() == 0 and found.unsure_ml == 0 and found.mean == 0
+    assert found.entropy.max() == 0 and found.unsure_ml == 0 and found.relative == 0
 
 
 @pytest.mark.parametrize("shape", [(12, 14, 16), (10, 20, 110)])  # one window, two windows
@@ -136,12 +136,12 @@ def test_flips() -> None:
 
 
 @pytest.mark.parametrize("edge", [20, 60])
-@pytest.mark.parametrize(("tumour", "expected"), [(0.5, LN2), (0.01, 0.0560)])
+@pytest.mark.parametrize(("tumour", "expected"), [(0.5, 2 * LN2), (0.01, 5.600)])
 def test_a_small_tumour_weighs_the_same_before_any_background(edge: int, tumour: float, expected: float) -> None:
     found = np.full((edge,) * 3, 1e-6, np.float32)
     found[3:8, 3:8, 3:7] = tumour  # 100 voxels of 0.001 mL
-    mean, unsure_ml = summary(found, binary_entropy(found.astype(float)).astype(np.float32), 0.001)
-    assert mean == pytest.approx(expected, abs=1e-3)
+    relative, unsure_ml = summary(found, binary_entropy(found.astype(float)).astype(np.float32), 0.001)
+    assert relative == pytest.approx(expected, abs=1e-3)
     assert unsure_ml == pytest.approx(0.1 if tumour == 0.5 else 0)
 
 

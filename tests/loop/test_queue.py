@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_breastseg.case import Case, Prediction
 from napari_breastseg.errors import ModelError
 from napari_breastseg.loop.approval import approve
-from napari_breastseg.loop.glances import Glance
+from napari_breastseg.loop.glances import Glance, _amount
 from napari_breastseg.loop.queue import Place, Suggestion, arrange, in_words, queue, ranks
 from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
@@ -22,8 +22,8 @@ from napari_breastseg.progress import run
 from napari_breastseg.session import Session
 
 
-def glance(entropy: float, *features: float, disagreement: float | None = None, unsure_ml: float = 1.0) -> Glance:
-    return Glance(entropy, unsure_ml, np.array(features), disagreement)
+def glance(entropy: float, *features: float, disagreement: float | None = None, unsure: str = "1.0 mL") -> Glance:
+    return Glance(entropy, unsure, np.array(features), disagreement)
 
 
 def order(glances: Sequence[Glance], *known: Sequence[float]) -> list[int]:
@@ -74,17 +74,24 @@ def test_scores_fall_along_the_queue() -> None:
 @pytest.mark.parametrize(
     ("seen", "place", "corrected", "above", "expected"),
     [
-        (glance(0.4, unsure_ml=3.21), (1.0, 0.2), 4, 0, ("the model is unsure of 3.2 mL",)),
-        (glance(0.4, unsure_ml=0.123), (0.9, 0.8), 4, 0, ("the model is unsure of 0.12 mL", "unlike the 4 cases corrected so far")),
+        (glance(0.4, unsure="3.2 mL"), (1.0, 0.2), 4, 0, ("the model is unsure of 3.2 mL",)),
+        (glance(0.4, unsure="0.12 mL"), (0.9, 0.8), 4, 0, ("the model is unsure of 0.12 mL", "unlike the 4 cases corrected so far")),
         (glance(0.4), (0.1, 0.8), 1, 2, ("unlike the case corrected so far and those above it",)),
         (glance(0.4), (0.1, 0.8), 0, 2, ("unlike those above it",)),
         (glance(0.4, disagreement=0.41), (0.1, 0.2, 0.9), 4, 1, ("the model and the one that it learned from disagree by 41 %",)),
         (glance(0.4, disagreement=0.0), (0.1, 0.2, 0.9), 4, 1, ("less stands out in it than in those above it",)),
-        (glance(0.0, unsure_ml=0.0), (1.0, 0.2), 4, 0, ("no other case stands out more",)),
+        (glance(0.0, unsure=""), (1.0, 0.2), 4, 0, ("no other case stands out more",)),
+        (glance(3.9, unsure="0.20 mL"), (1.0, 0.2), 4, 0, ("the model finds next to nothing in it",)),
     ],
 )
 def test_reasons(seen: Glance, place: tuple[float, ...], corrected: int, above: int, expected: tuple[str, ...]) -> None:
     assert in_words(seen, Place(0, 0.5, 1.0, place), corrected, above) == expected
+
+
+def test_volumes_in_words(tiny_case: Case) -> None:
+    image = replace(tiny_case, images=tiny_case.images[:1, :1], times=(), modality="ultrasound")
+    assert [_amount(ml, tiny_case) for ml in (0.0, 0.123, 3.21, 20.0)] == ["", "0.12 mL", "3.2 mL", "20.0 mL"]
+    assert _amount(12 * image.geometry.voxel_ml, image) == "12 pixels"  # whose scale nobody knows
 
 
 class StandIn(SegmentationNetwork):

@@ -29,7 +29,7 @@ class Trial:
     Parameters
     ----------
     protocol : str
-        "p1" to "p5".
+        "p1" to "p5", or "queue".
     cases : int
         Phantoms of each seed.
     seeds : int
@@ -75,6 +75,12 @@ def simulate_protocol(speaker: Report, trial: Trial, files: Files | None, model:
             raise InputError(f"{trial.protocol} needs a stream of cases. Leave --case and --reference out, or choose p1 or p3.")
         plan = Plan(recipe="", seed=0, cases=trial.cases, model=model, settings=settings)
         job = simulate_streams(trial.protocol, trial.recipes or (), trial.seeds, plan, out, device)
+    elif trial.protocol == "queue":
+        from napari_breastseg.evaluation.protocols.queueing import queueing
+
+        if files is not None:
+            raise InputError("The queue needs many cases. Leave --case and --reference out, or choose p1 or p3.")
+        job = queueing(out, trial.cases, trial.seeds, model, device, settings)
     else:
         from napari_breastseg.evaluation.protocols.effort import effort
         from napari_breastseg.evaluation.protocols.interactive import interactive

@@ -20,6 +20,7 @@ class ProtocolName(StrEnum):
     p3 = "p3"
     p4 = "p4"
     p5 = "p5"
+    queue = "queue"
 
 
 def simulate(
@@ -34,7 +35,8 @@ def simulate(
     protocol: Annotated[
         ProtocolName | None,
         typer.Option(
-            help="p1 clicks, p2 stream of cases, p3 minutes, p4 forgetting, p5 sloppy annotators; on phantoms, p1 and p3 also on --case."
+            help="p1 clicks, p2 stream of cases, p3 minutes, p4 forgetting, p5 sloppy annotators, queue the order of cases; "
+            "on phantoms, p1 and p3 also on --case."
         ),
     ] = None,
     cases: Annotated[int, typer.Option(min=1, help="Phantoms of each seed.")] = 24,

@@ -18,8 +18,8 @@ from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask, write_mask
-from napari_breastseg.loop.approval import approve
-from napari_breastseg.session import Edit, Session
+from napari_breastseg.loop.approval import record_mask
+from napari_breastseg.session import Session
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
@@ -189,20 +189,3 @@ def _correction(session: Session, text: str) -> tuple[str, Any]:
         raise InputError(f"{text!r} is no correction. Write it as CASE=MASK.nii.gz.")
     case_id = find_case(session, name)
     return case_id, read_mask(Path(path), session.case(case_id))
-
-
-def record_mask(session: Session, case_id: str, mask: Any) -> int:
-    """Record a completely corrected mask: an edit for each region that differs from the shown one, one for what it confirms, and the mark.
-
-    Returns
-    -------
-    int
-        Regions that differed.
-    """
-    labels, count = ndimage.label(mask != session.mask(case_id), np.ones((3, 3, 3)))
-    for number, found in enumerate(ndimage.find_objects(labels), 1):
-        z, y, x = ((int(part.start), int(part.stop)) for part in found)
-        edit = Edit((z, y, x), labels[found] == number, mask[found].astype(np.uint8), "corrected mask", session.seq(case_id))
-        session.record(case_id, edit)
-    approve(session, case_id)
-    return int(count)

@@ -45,9 +45,10 @@ class Uncertainty:
         H in nats on the case's grid; 0 where the model does not look.
     probability : ndarray, shape (z, y, x), float32
         Mean over the flips.
-    mean : float
-        Mean of H where there may be tumour, so that a small tumour weighs as much as a large one: over the voxels of a probability above
-        :data:`POSSIBLE`, and over the likeliest :data:`LIKELIEST_ML` at least.
+    relative : float
+        Nats per voxel of expected tumour, sum of H / sum of p where there may be tumour: in the voxels of a probability above
+        :data:`POSSIBLE`, and in the likeliest :data:`LIKELIEST_ML` at least. A small tumour weighs as much as a large one, and a tumour
+        that is seen faintly, or hardly at all, weighs more than the border of one that is seen well.
     unsure_ml : float
         Volume in which H is at least :data:`UNSURE`.
     details : mapping
@@ -56,7 +57,7 @@ class Uncertainty:
 
     entropy: Map
     probability: Map
-    mean: float
+    relative: float
     unsure_ml: float
     details: Mapping[str, Any]
 
@@ -132,8 +133,10 @@ def entropy_of(probability: Map) -> Map:
 
 
 def summary(probability: Map, entropy: Map, voxel_ml: float) -> tuple[float, float]:
-    """Return the mean entropy where there may be tumour, and the volume in mL of which the model is unsure; see :class:`Uncertainty`."""
+    """Return the entropy per voxel of expected tumour, and the volume in mL of which the model is unsure; see :class:`Uncertainty`."""
     likely, unsure = probability.ravel(), entropy.ravel()
     least = min(likely.size, max(1, round(LIKELIEST_ML / voxel_ml)))
     cut = min(POSSIBLE, float(np.partition(likely, -least)[-least]))
-    return float(unsure[likely >= cut].mean(dtype=np.float64)), float(np.count_nonzero(unsure >= UNSURE) * voxel_ml)
+    there = likely >= cut
+    expected = max(float(likely[there].sum(dtype=np.float64)), float(np.finfo(np.float32).tiny))
+    return float(unsure[there].sum(dtype=np.float64)) / expected, float(np.count_nonzero(unsure >= UNSURE) * voxel_ml)

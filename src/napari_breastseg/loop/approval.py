@@ -48,3 +48,20 @@ def approve(session: Session, case_id: str) -> None:
         box, where = approved
         session.record(case_id, Edit(box, where, mask[slices(box)], CASE_TOOL, session.seq(case_id)))
     session.mark(case_id, "case-done", True)
+
+
+def record_mask(session: Session, case_id: str, mask: Labels) -> int:
+    """Record a completely corrected mask (0, 1): an edit for each region that differs from the shown one, then what it confirms, as done.
+
+    Returns
+    -------
+    int
+        Regions that differed.
+    """
+    labels, count = ndimage.label(mask != session.mask(case_id), np.ones((3, 3, 3)))
+    for number, found in enumerate(ndimage.find_objects(labels), 1):
+        z, y, x = ((int(part.start), int(part.stop)) for part in found)
+        edit = Edit((z, y, x), labels[found] == number, mask[found].astype(np.uint8), "corrected mask", session.seq(case_id))
+        session.record(case_id, edit)
+    approve(session, case_id)
+    return int(count)

@@ -39,8 +39,10 @@ class Glance:
 
     Attributes
     ----------
-    entropy, unsure_ml : float
-        See :class:`napari_breastseg.inference.uncertainty.Uncertainty`.
+    entropy : float
+        "relative" of :class:`napari_breastseg.inference.uncertainty.Uncertainty`.
+    unsure : str
+        How much the model is unsure of, such as "3.2 mL"; empty if of nothing.
     features : ndarray, shape (feature,)
         The encoder's deepest features, mean over the breasts.
     disagreement : float or None
@@ -48,7 +50,7 @@ class Glance:
     """
 
     entropy: float
-    unsure_ml: float
+    unsure: str
     features: Vector
     disagreement: float | None
 
@@ -97,7 +99,7 @@ class Glances:
         entropy, unsure_ml = yield from self._remembered(case_id, "entropy", 2, lambda: self._entropy(case_id))
         features = yield from self.features(case_id)
         disagreement = None if self._before is None else (yield from self._disagreement(case_id, self._before))
-        return Glance(entropy, unsure_ml, features, disagreement)
+        return Glance(entropy, _amount(unsure_ml, self._session.case(case_id)), features, disagreement)
 
     def features(self, case_id: str) -> Job[Vector]:
         """Return the features of any case; raises as :meth:`look` does."""
@@ -185,6 +187,14 @@ def _read(path: Path) -> list[float] | None:
     if not isinstance(found, list) or not found or not all(isinstance(value, float) and math.isfinite(value) for value in found):
         return None
     return found
+
+
+def _amount(ml: float, case: Case) -> str:
+    """Return a volume in words; of an image, which has none and no reliable scale, the pixels."""
+    if case.modality == "ultrasound":
+        pixels = round(ml / case.geometry.voxel_ml)
+        return f"{pixels} pixels" if pixels else ""
+    return f"{ml:.{1 if ml >= 0.95 else 2}f} mL" if ml >= 0.005 else ""
 
 
 def _apart(now: npt.NDArray[np.bool_], then: npt.NDArray[np.bool_]) -> float:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 STANDS_OUT = 0.5
 """Rank from which a thing counts as a reason."""
+FAINT = 2.5
+"""Entropy, in nats per voxel of expected tumour, of a probability of 0.2: where it is larger, nothing in the case is likely."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Suggestion:
     score : float
         From 0 to 1, the mean of the ranks; never larger than that of a case above it. 0 for a case that cannot be predicted.
     entropy : float or None
-        Mean entropy in nats where there may be tumour; None if the case cannot be predicted.
+        In nats per voxel of expected tumour; None if the case cannot be predicted.
     disagreement : float or None
         1 - Dice between the masks of the model and of the one that it learned from; None if there is no such model.
     distance : float or None
@@ -153,8 +155,10 @@ def in_words(glance: Glance, place: Place, corrected: int, above: int) -> tuple[
     """Say why a case stands where it does, with `corrected` cases compared with and so many `above` it in the queue."""
     unsure, new, *_ = place.ranks
     said = []
-    if glance.unsure_ml:
-        said.append((unsure, f"the model is unsure of {glance.unsure_ml:.{1 if glance.unsure_ml >= 0.95 else 2}f} mL"))
+    if glance.entropy >= FAINT:
+        said.append((unsure, "the model finds next to nothing in it"))
+    elif glance.unsure:
+        said.append((unsure, f"the model is unsure of {glance.unsure}"))
     if glance.disagreement:
         said.append((place.ranks[-1], f"the model and the one that it learned from disagree by {100 * glance.disagreement:.0f} %"))
     if place.distance:
