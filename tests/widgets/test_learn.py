@@ -99,7 +99,7 @@ def test_loss_and_figures_are_seen_while_it_runs(corrected: BreastSegWidget, loo
     assert not seen(corrected, section.curve)
     assert table(corrected) == [
         ["Corrections met", "0.500", "0.900 ▲", "0.400"],
-        ["Corrections kept back", "0.500", "0.750 ▲", "–"],
+        ["Kept-back ones", "0.500", "0.750 ▲", "–"],
         ["Replay set", "0.750", "0.750", "0.760"],
         ["three", "0.810", "0.720 ▼", "0.600"],
     ]

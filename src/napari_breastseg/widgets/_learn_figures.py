@@ -19,7 +19,7 @@ COLUMNS = {
     "After": "What was learned",
     "Base": "The model that all learning began with",
 }
-_KNOWN = {"corrected": "Corrections met", "held_out": "Corrections kept back", "replay_mean": "Replay set"}
+_KNOWN = {"corrected": "Corrections met", "held_out": "Kept-back ones", "replay_mean": "Replay set"}
 _MEANING = {
     "corrected": "How well the corrections that it learned from are met",
     "held_out": "How well corrections are met that it has not seen: one stroke in five is kept back",

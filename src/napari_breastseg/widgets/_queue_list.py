@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_breastseg.loop.queue import Suggestion
 
 KIND = "queue"
-_HEIGHT = 150
+_ROWS = 3
 
 
 class QueueList(QWidget):
@@ -87,7 +87,7 @@ class QueueList(QWidget):
             item.setData(Qt.ItemDataRole.UserRole, one.case_id)
             self.list.addItem(item)
         self.list.setVisible(bool(suggestions))
-        self.list.setFixedHeight(min(sum(self.list.sizeHintForRow(line) + 2 for line in range(len(suggestions))) + 6, _HEIGHT))
+        self.list.setFixedHeight(min(len(suggestions), _ROWS) * (3 * self.list.fontMetrics().lineSpacing() + 4) + 4)
         self.none.setVisible(not suggestions)
         self.hide_it.setVisible(True)
 
