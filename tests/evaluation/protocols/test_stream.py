@@ -22,6 +22,7 @@ from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.phantom import OTHER_SCANNER, Phantom
 from napari_breastseg.progress import Job, Progress, run
 from napari_breastseg.session import Session
+from napari_breastseg.training.replay import EXAM_SEEDS, PRACTICE_SEEDS
 
 SHAPE = (16, 20, 24)
 TRUTH = np.zeros(SHAPE, np.uint8)
@@ -204,20 +205,13 @@ def test_recipes_and_annotators_of_a_protocol_are_known() -> None:
 
 @pytest.mark.slow
 def test_the_real_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two cases through the real network and learner, with hardly any steps."""
-    monkeypatch.setattr(material, "BASE_CASES", 1)
-    monkeypatch.setattr(material, "SHIFTED_CASES", 1)
-    material.base_set.cache_clear()
-    material.shifted_set.cache_clear()
-    plan = Plan("", 0, cases=2, settings={"steps": 2})
-    try:
-        report = run(simulate_streams("p2", ["frozen", "full"], 1, plan, tmp_path, "cpu"))
-    finally:
-        material.base_set.cache_clear()
-        material.shifted_set.cache_clear()
-    records = [json.loads((tmp_path / f"{name}-exact-0" / "record.json").read_text()) for name in ("frozen", "full")]
-    frozen, full = ([row["dice"] for row in record["cases"]] for record in records)
-    assert full[0] == frozen[0]  # nothing was learned before the first case
-    assert all(len(trail) > 1 and trail[-1] > trail[0] for trail in frozen)
-    assert [len(row["reasons"]) > 0 for row in records[1]["rounds"]] == [True, True]
-    assert report["seconds"]["learn"] > 0
+    """One case through the real network and learner, with hardly any steps and exemplars."""
+    monkeypatch.setattr("napari_breastseg.training.from_corrections.PRACTICE_SEEDS", PRACTICE_SEEDS[:1])
+    monkeypatch.setattr("napari_breastseg.training.from_corrections.EXAM_SEEDS", EXAM_SEEDS[:1])
+    one = tuple(material.stream(1, 1))
+    cases = material.Material(material.stream, lambda: {"base": (), "shifted": one})
+    record = run(run_stream(Plan("full", 0, cases=1, settings={"steps": 2}), tmp_path, "cpu", cases))
+    trail, last = record["cases"][0]["dice"], record["rounds"][0]
+    assert len(trail) > 1 and trail[-1] > trail[0]
+    assert last["number"] == 1 and last["reasons"] and last["figures"]["candidate"]["replay"]
+    assert len(last["learned"]) == 1 and ("sets" in last) == last["adopted"]
