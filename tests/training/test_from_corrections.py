@@ -1,7 +1,9 @@
-"""A whole learning round on a small case: it meets the corrections, respects the gate, and leaves a usable candidate."""
+"""A whole learning round on a small case: it meets the corrections, respects the gate, goes on after a kill, leaves a usable candidate."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +11,30 @@ import pytest
 import torch
 
 from napari_breastseg.case import UNDECIDED
-from napari_breastseg.errors import InputError
+from napari_breastseg.errors import ComputeError, InputError
 from napari_breastseg.methods.model import load_model, save_model, starter_models
 from napari_breastseg.phantom import make_phantom
-from napari_breastseg.progress import run
-from napari_breastseg.training import from_corrections, replay
+from napari_breastseg.progress import Progress, run
+from napari_breastseg.training import encoded, from_corrections, replay
+from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import Correction
-from napari_breastseg.training.from_corrections import LearnConfig, LearnResult, learn
+from napari_breastseg.training.from_corrections import LearnResult, learn
 from napari_breastseg.training.gate import Score
+
+WEIGHTS = starter_models()["hcma-unet/practical"]
+Round = Callable[..., LearnResult]
+
+
+@pytest.fixture(scope="module")
+def exemplars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exemplars are made, and encoded, once."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Correction:
+def correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exemplars: Path) -> Correction:
     monkeypatch.setattr(replay, "SHAPE", (40, 64, 64))
-    monkeypatch.setattr(replay.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    monkeypatch.setattr(replay.platformdirs, "user_cache_dir", lambda name: str(exemplars))
     monkeypatch.setattr(from_corrections, "PRACTICE_SEEDS", range(1))
     monkeypatch.setattr(from_corrections, "EXAM_SEEDS", range(2))
     phantom = make_phantom(21, (48, 64, 64), phases=2, lesions=1, diameter=25.0)
@@ -33,54 +45,132 @@ def correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Correction:
     held_out[z + 3] = phantom.tumour[z + 3]
     for name, array in (("images", phantom.case.images), ("learn", learn_labels), ("held", held_out)):
         np.save(tmp_path / f"{name}.npy", array)
-    return Correction("case", tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy")
+    return Correction("case", tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy", done=True)
 
 
-def one_round(correction: Correction, folder: Path, steps: int = 2) -> LearnResult:
-    weights = starter_models()["hcma-unet/practical"]
-    return run(learn(weights, weights, [correction], LearnConfig(steps=steps), folder, device="cpu"))
+@pytest.fixture
+def one_round(correction: Correction, exemplars: Path, tmp_path: Path) -> Round:
+    """Go a round of two steps, with other settings where they are given."""
+
+    def gone(folder: str = "round", listener: Callable[[Progress], None] | None = None, **settings: object) -> LearnResult:
+        config = replace(LearnConfig(steps=2), **settings)  # type: ignore[arg-type]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        job = learn(WEIGHTS, WEIGHTS, [correction], config, tmp_path / folder, device="cpu", cache=exemplars)
+        return run(job, listener)
+
+    return gone
+
+
+def changed(result: LearnResult) -> set[str]:
+    parent, candidate = load_model(WEIGHTS), load_model(result.weights)
+    return {key for key, value in candidate.weights.items() if not torch.equal(value, parent.weights[key])}
 
 
 @pytest.mark.slow
-def test_a_round_leaves_a_candidate_that_names_its_parent_and_reasons(correction: Correction, tmp_path: Path) -> None:
-    result = one_round(correction, tmp_path / "round")
-    parent, candidate = load_model("hcma-unet/practical"), load_model(result.weights)
-    assert candidate.card["parent"] == parent.sha
-    assert result.decision.reasons
-    changed = {key for key, value in candidate.weights.items() if not torch.equal(value, parent.weights[key])}
-    assert changed
-    assert all(key.startswith(("decoder", "head")) for key in changed)
+def test_a_round_leaves_a_candidate_with_its_whole_record(one_round: Round) -> None:
+    seen: list[Progress] = []
+    result = one_round(listener=seen.append)
+    card = load_model(result.weights).card
+    assert card["parent"] == card["base"] == card["started_from"] == load_model(WEIGHTS).sha
+    assert card["learning"]["steps"] == 2 and len(card["loss"]) == 2 and card["trained"] == "decoder" and card["memory_steps"] == []
+    assert set(result.decision.figures["parent"]["cases"]) == {"case"} and result.decision.reasons
+    names = changed(result)
+    assert names and all(key.startswith(("decoder", "head")) for key in names)
+    stages = [step.payload["stage"] for step in seen if step.payload]
+    assert stages[:2] == ["train", "train"] and set(stages[2:]) == {"judge"}
 
 
 @pytest.mark.slow
-def test_learning_meets_the_corrections_better(correction: Correction, tmp_path: Path) -> None:
-    figures = one_round(correction, tmp_path / "round", steps=30).decision.figures
+def test_learning_meets_the_corrections_better(one_round: Round) -> None:
+    figures = one_round(steps=30).decision.figures
     assert figures["candidate"]["corrected"] > figures["parent"]["corrected"]
 
 
-def test_a_base_model_of_another_lineage_is_refused(correction: Correction, tmp_path: Path) -> None:
-    parent = load_model("hcma-unet/practical")
-    weights = {key: value + 0.1 for key, value in parent.weights.items()}
-    stranger = save_model(weights, parent.card, tmp_path / "stranger")
-    with pytest.raises(InputError, match="has learned from"):
-        run(learn(parent.path, stranger, [correction], LearnConfig(steps=1), tmp_path / "round", device="cpu"))
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(one_round: Round) -> None:
+    first, again, other = (one_round(name, seed=seed, gate=False) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert first.weights.name == again.weights.name != other.weights.name
+    assert first.weights.read_bytes() == again.weights.read_bytes()
 
 
 @pytest.mark.slow
-def test_a_forgetful_candidate_is_not_adopted(correction: Correction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_that_was_stopped_goes_on_to_the_same_weights(one_round: Round, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(from_corrections, "SAVE_EVERY", 2)
+    whole = one_round("whole", steps=5, gate=False)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(step: Progress) -> None:
+        if step.payload and step.payload["stage"] == "train" and step.step == 3:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        one_round("killed", kill, steps=5, gate=False)
+    seen: list[Progress] = []
+    resumed = one_round("killed", seen.append, steps=5, gate=False)
+    assert [step.step for step in seen if step.payload and step.payload["stage"] == "train"] == [3, 4, 5]
+    assert resumed.weights.read_bytes() == whole.weights.read_bytes()
+
+
+@pytest.mark.slow
+def test_every_part_can_be_switched_off_and_frloss_on(one_round: Round) -> None:
+    off = ("trust", "replay", "distillation", "l2sp", "ema")
+    results = [one_round(name, gate=False, **{name: 0.0}) for name in off]
+    results += [one_round("default", gate=False), one_round("frloss", gate=False, frloss=1.0)]
+    results += [one_round("bare", gate=False, earlier=False, **dict.fromkeys(off, 0.0))]
+    assert len({result.weights.name for result in results}) == len(results), "each part makes a difference"
+
+
+@pytest.mark.slow
+def test_what_learns_can_be_less_or_more(one_round: Round) -> None:
+    few = changed(one_round("few", trained="norm-and-head", gate=False))
+    assert {"head.weight", "head.bias"} < few < changed(one_round("decoder", gate=False))
+    assert any(key.startswith("encoder") for key in changed(one_round("all", trained="all", steps=1, gate=False)))
+
+
+@pytest.mark.slow
+def test_where_memory_does_not_suffice_less_learns_and_the_card_says_so(one_round: Round, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoded.Plain, "outputs", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("too much")))
+    seen: list[Progress] = []
+    card = load_model(one_round("less", seen.append, trained="all", gate=False).weights).card
+    assert card["trained"] == "decoder" and card["memory_steps"] == ["Memory did not suffice: only the decoder learned."]
+    assert card["memory_steps"][0] in {step.message for step in seen}
+    monkeypatch.setattr(encoded.Encoded, "outputs", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(ComputeError, match="too little memory to learn"):
+        one_round("none", trained="all")
+
+
+@pytest.mark.slow
+def test_a_round_can_start_from_the_base_model_while_another_is_in_use(
+    correction: Correction, exemplars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_corrections, "EXAM_SEEDS", range(0))
+    base = load_model(WEIGHTS)
+    other = save_model({key: value * 1.001 for key, value in base.weights.items()}, dict(base.card), tmp_path / "other")
+    job = learn(other, WEIGHTS, [correction], LearnConfig(steps=1, gate=False), tmp_path, device="cpu", start=WEIGHTS, cache=exemplars)
+    result = run(job)
+    card = load_model(result.weights).card
+    assert card["started_from"] == card["base"] == base.sha != card["parent"]
+    encoder = [key for key in base.weights if not key.startswith(("decoder", "head"))]
+    assert all(torch.equal(load_model(result.weights).weights[key], base.weights[key]) for key in encoder)
+
+
+@pytest.mark.slow
+def test_a_forgetful_candidate_is_not_adopted(one_round: Round, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every candidate forget: the first score is the parent's, those after it are worse on the replay set."""
     scores = iter([Score(0.8, 0.7, [0.9, 0.9])])
 
     def score(self: object, weights: object) -> Score:
         return next(scores, Score(0.9, 0.9, [0.9, 0.7]))
 
-    monkeypatch.setattr(from_corrections._Examiner, "score", score)
-    result = one_round(correction, tmp_path / "round")
+    monkeypatch.setattr(from_corrections.Examiner, "score", score)
+    result = one_round()
     assert not result.decision.adopted
     assert any("replay" in reason for reason in result.decision.reasons)
 
 
-def test_nothing_to_learn_from_is_said(correction: Correction, tmp_path: Path) -> None:
+def test_nothing_to_learn_from_is_said(correction: Correction, one_round: Round) -> None:
     np.save(correction.learn, np.full((48, 64, 64), UNDECIDED, np.uint8))
     with pytest.raises(InputError, match="no corrections"):
-        one_round(correction, tmp_path / "round")
+        one_round()

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from napari_breastseg.training.gate import Score, judge
+from napari_breastseg.training.gate import Score, change_interval, judge
 
-PARENT = Score(held_out=0.7, corrected=0.6, replay=[0.8, 0.7])
+PARENT = Score(held_out=0.7, corrected=0.6, replay=[0.8, 0.7], cases={"case 3": 0.81}, false=100, tumour=1000)
+BETTER = replace(PARENT, corrected=0.9)
 
 
 @pytest.mark.parametrize(
     ("candidate", "base", "word"),
     [
-        (Score(0.6, 0.9, [0.8, 0.7]), PARENT, "held-out corrections fell from 0.700 to 0.600"),
-        (Score(0.8, 0.9, [0.8, 0.69]), PARENT, "mean Dice on the replay set fell"),
-        (Score(0.8, 0.9, [0.9, 0.64]), PARENT, "replay case 2 fell from 0.70 to 0.64"),
-        (Score(0.8, 0.6, [0.8, 0.7]), PARENT, "met no better"),
-        (Score(0.8, 0.9, [0.8, 0.7]), Score(None, 0.5, [0.9, 0.9]), "below the base model's"),
+        (replace(BETTER, finite=False), PARENT, "not finite"),
+        (replace(BETTER, held_out=0.6), PARENT, "held-out corrections fell from 0.700 to 0.600"),
+        (BETTER, replace(PARENT, held_out=0.9), "held-out corrections fell from 0.900 (base model) to 0.700"),
+        (replace(BETTER, replay=[0.78, 0.69]), PARENT, "mean Dice on the replay set fell from 0.750 to 0.735"),
+        (replace(BETTER, replay=[0.9, 0.64]), PARENT, "replay case 2 fell from 0.70 to 0.64"),
+        (replace(BETTER, cases={"case 3": 0.72}), PARENT, "case 3 fell from 0.81 to 0.72"),
+        (BETTER, replace(PARENT, cases={"case 3": 0.9}), "case 3 fell from 0.90 (base model) to 0.81"),
+        (BETTER, replace(PARENT, replay=[0.84, 0.74]), "mean Dice on the replay set fell from 0.790 (base model) to 0.750"),
+        (replace(BETTER, false=116), PARENT, "falsely found tumour grew from 100 to 116 voxels"),
+        (replace(BETTER, flipped=26), PARENT, "26 voxels changed far from any correction"),
+        (PARENT, PARENT, "met no better"),
     ],
 )
 def test_worse_candidates_are_refused(candidate: Score, base: Score, word: str) -> None:
@@ -25,13 +35,45 @@ def test_worse_candidates_are_refused(candidate: Score, base: Score, word: str) 
     assert any(word in reason for reason in decision.reasons)
 
 
-def test_better_candidate_is_adopted_with_its_figures() -> None:
-    decision = judge(Score(0.7, 0.9, [0.8, 0.71]), PARENT, PARENT)
+def test_what_each_rule_just_allows_is_adopted_with_its_figures() -> None:
+    edge = replace(BETTER, replay=[0.8, 0.69], cases={"case 3": 0.77}, false=115, flipped=25)
+    decision = judge(edge, PARENT, PARENT)
     assert decision.adopted
-    assert decision.figures["candidate"]["replay_mean"] == pytest.approx(0.755)
+    assert decision.figures["candidate"]["replay_mean"] == pytest.approx(0.745)
+    assert "mean Dice of 1 case(s) that are done: 0.810 to 0.770" in decision.reasons
 
 
-def test_without_held_out_corrections_the_reasons_say_so() -> None:
-    decision = judge(Score(None, 0.9, [0.8, 0.7]), Score(None, 0.6, [0.8, 0.7]), PARENT)
+def test_small_losses_cannot_add_up() -> None:
+    """Each version may be a little worse than the one before, but never more than that below the base model."""
+    parent, adopted = PARENT, 0
+    for number in range(1, 20):
+        worse = replace(BETTER, corrected=0.6 + number / 50, replay=[r - 0.004 for r in parent.replay])
+        if not judge(worse, parent, PARENT).adopted:
+            break
+        parent, adopted = worse, adopted + 1
+    assert adopted == 2 and parent.replay_mean == pytest.approx(0.742)
+
+
+def test_from_ten_cases_on_a_change_that_is_surely_for_the_worse_is_refused() -> None:
+    before = replace(PARENT, replay=[], cases={f"case {i}": 0.8 for i in range(10)})
+    after = replace(before, corrected=0.9, cases={name: 0.8 - 0.001 * (i + 1) for i, name in enumerate(before.cases)})
+    interval = change_interval(after, before)
+    assert interval is not None and -0.010 < interval[0] < -0.0055 < interval[1] < -0.001
+    assert any("all cases together fell" in reason for reason in judge(after, before, before).reasons)
+    few = replace(before, cases={f"case {i}": 0.8 for i in range(9)})
+    assert change_interval(few, few) is None
+
+
+def test_the_interval_is_that_of_resampled_cases() -> None:
+    changes = np.array([-0.04, 0.02, 0.03, 0.0, 0.01, 0.05, -0.01, 0.02, 0.04, 0.03])
+    before = replace(PARENT, replay=[0.5] * 10, cases={})
+    interval = change_interval(replace(before, replay=list(0.5 + changes)), before)
+    spread = changes.std() / np.sqrt(10)
+    assert interval == pytest.approx((changes.mean() - 1.96 * spread, changes.mean() + 1.96 * spread), abs=0.004)
+
+
+def test_without_held_out_corrections_or_replay_the_reasons_say_so() -> None:
+    decision = judge(Score(None, 0.9), Score(None, 0.6), Score(None, 0.6))
     assert decision.adopted
     assert any("too few" in reason for reason in decision.reasons)
+    assert any("no replay set" in reason for reason in decision.reasons)

@@ -47,7 +47,7 @@ def test_phantoms_are_made_once_and_read_back(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(replay, "SHAPE", (24, 32, 32))
     preset = get_preset("hcma-unet/practical")
     (made,) = run(replay.replay_volumes(preset, range(9000, 9001), tmp_path))
-    monkeypatch.setattr(replay, "make_phantom", None)  # a second making would fail
+    monkeypatch.setattr(replay, "make_volume", None)  # a second making would fail
     (read,) = run(replay.replay_volumes(preset, range(9000, 9001), tmp_path))
     np.testing.assert_array_equal(made.channels, read.channels)
     np.testing.assert_array_equal(made.labels, read.labels)

@@ -102,8 +102,8 @@ def train_weights(
     Raises
     ------
     InputError
-        If there is nothing to train on, the preset has no phantoms, the phantoms are those of the gate, `start` is of another method, or `out` holds a run with other
-        settings or other data.
+        If there is nothing to train on, the preset has no phantoms, the phantoms are those of the gate, `start` is of another method, or
+        `out` holds a run with other settings or other data.
     """
     if start is not None and start.preset.method != preset.method:
         raise InputError(
