@@ -70,6 +70,17 @@ def test_missing_and_surplus_that_touch_are_one_component_but_the_ball_paints_on
     np.testing.assert_array_equal(painted(one, truth.shape), distance < 2)
 
 
+def test_a_thin_error_is_painted_with_a_brush_as_thick_as_what_it_belongs_to() -> None:
+    truth = empty(11, 11, 11)
+    truth[1:10, 1:10, 1:10] = True
+    mask = truth.copy()
+    mask[5, 5, 2:9] = False
+    one = click(truth, mask, geometry(1, 1, 1), rng())
+    distance = np.sqrt(((np.indices(truth.shape) - np.array([5, 5, 5])[:, None, None, None]) ** 2).sum(0))
+    assert one is not None and one.value == 1 and truth[slices(one.box)][one.mask].all()
+    assert one.mask.sum() > 50 and one.mask.sum() <= (distance < 5).sum()
+
+
 def test_one_voxel_at_least_and_fifteen_mm_at_most() -> None:
     truth = empty(5, 5, 5)
     truth[2, 2, 2] = True

@@ -1,7 +1,8 @@
 """Clicks where the mask is most wrong, by the rule of the CVPR 2025 challenge on interactive 3-D segmentation.
 
 A click goes to the voxel that lies deepest in the largest component of errors (26 neighbours, missing and surplus voxels together, the end
-of the image counts as its border). Different here: depth is measured in mm, and the click paints a ball, because a voxel teaches little.
+of the image counts as its border). Different here: depth is measured in mm, and the click paints a ball, because a voxel teaches little,
+the largest one that stays inside the true class, as a person paints with the largest brush that does no harm.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import Box, Geometry, box_around
+from napari_breastseg.case import Box, Geometry, box_around, slices
 from napari_breastseg.errors import InputError
 
 LARGEST_RADIUS = 15.0
@@ -43,8 +44,7 @@ class Click:
 def click(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometry, rng: np.random.Generator) -> Click | None:
     """Return the click that `mask` needs most, None where nothing is wrong.
 
-    The ball is the largest one that paints nothing but errors of its own kind, at least one voxel and at most
-    :data:`LARGEST_RADIUS` mm.
+    The ball is the largest one that paints nothing wrong, at least one voxel and at most :data:`LARGEST_RADIUS` mm.
 
     Parameters
     ----------
@@ -68,18 +68,14 @@ def click(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometr
     sizes = np.bincount(labels.ravel())[1:]
     label = 1 + int(rng.choice(np.flatnonzero(sizes == sizes.max())))
     around = ndimage.find_objects(labels, label)[label - 1]
-    component, truth = labels[around] == label, truth[around]
-    margins = tuple(int(size > 1) for size in mask.shape)  # a 2-D image has nothing above and below
-    depth = _depth(component, margins, geometry.spacing)
+    depth = _depth(labels[around] == label, tuple(int(size > 1) for size in mask.shape), geometry.spacing)
     deepest = np.argwhere(depth >= depth.max() - 1e-9)
-    centre = deepest[rng.integers(len(deepest))]
+    centre = deepest[rng.integers(len(deepest))] + [part.start for part in around]
     value = truth[tuple(centre)]
-    radius = min(float(_depth(component & (truth == value), margins, geometry.spacing)[tuple(centre)]), LARGEST_RADIUS)
-    ball = _ball(component.shape, centre, radius, geometry.spacing)
+    ball = _ball(truth == value, centre, geometry.spacing)
     box = box_around(ball)
     assert box is not None
-    z, y, x = ((int(start.start) + low, int(start.start) + high) for start, (low, high) in zip(around, box, strict=True))
-    return Click((z, y, x), ball[tuple(slice(low, high) for low, high in box)], int(value))
+    return Click(box, ball[slices(box)], int(value))
 
 
 def _depth(inside: Volume, margins: tuple[int, ...], spacing: tuple[float, float, float]) -> npt.NDArray[np.float64]:
@@ -88,9 +84,10 @@ def _depth(inside: Volume, margins: tuple[int, ...], spacing: tuple[float, float
     return np.asarray(depth[tuple(slice(m, m + n) for m, n in zip(margins, inside.shape, strict=True))], np.float64)
 
 
-def _ball(shape: tuple[int, ...], centre: npt.NDArray[Any], radius: float, spacing: tuple[float, float, float]) -> Volume:
-    """Voxels nearer to the centre than `radius` mm; always the centre itself."""
-    z, y, x = (((np.arange(n) - c) * s) ** 2 for n, c, s in zip(shape, centre, spacing, strict=True))
-    ball: Volume = z[:, None, None] + y[:, None] + x < (radius - 1e-9) ** 2
+def _ball(true_class: Volume, centre: npt.NDArray[Any], spacing: tuple[float, float, float]) -> Volume:
+    """Voxels nearer to the centre than the nearest voxel of the other class is, and than the largest radius; always the centre itself."""
+    z, y, x = (((np.arange(n, dtype=float) - c) * s) ** 2 for n, c, s in zip(true_class.shape, centre, spacing, strict=True))
+    distance = z[:, None, None] + y[:, None] + x
+    ball: Volume = distance < min(float(distance[~true_class].min(initial=np.inf)), LARGEST_RADIUS**2) - 1e-9
     ball[tuple(centre)] = True
     return ball

@@ -32,10 +32,13 @@ class Corrected:
         In order; a click's mask holds the voxels that it changed, perhaps none.
     dice : tuple of float
         Against the truth, of the shown mask before any click and after each one.
+    good_enough : bool
+        Whether the annotator believes that the goal was reached.
     """
 
     clicks: tuple[Click, ...]
     dice: tuple[float, ...]
+    good_enough: bool
 
 
 def annotate(prediction: Mask, truth: Mask, geometry: Geometry, annotator: Annotator, rng: np.random.Generator) -> Corrected:
@@ -53,7 +56,7 @@ def annotate(prediction: Mask, truth: Mask, geometry: Geometry, annotator: Annot
         part[changed] = one.value
         clicks.append(replace(one, mask=changed))
         trail.append(dice(shown, truth))
-    return Corrected(tuple(clicks), tuple(trail))
+    return Corrected(tuple(clicks), tuple(trail), dice(shown, believed) >= GOAL)
 
 
 def corrections_to(threshold: float, trail: Sequence[float]) -> int:

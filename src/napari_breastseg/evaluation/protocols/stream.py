@@ -166,13 +166,14 @@ class _Run:
         }
 
     def _record(self, case_id: str, done: Corrected) -> None:
-        """Record the clicks that change something, but for those that are recorded already, and approve the case."""
+        """Record the clicks that change something, but for those that are recorded already; a case that looks good enough is done."""
         if any(mark.what == "case-done" for mark in self.session.marks(case_id)):
             return
         for seq, one in enumerate(one for one in done.clicks if one.mask.any()):
             if seq >= self.session.seq(case_id):
                 self.session.record(case_id, Edit(one.box, one.mask, one.value, TOOL, seq))
-        approve(self.session, case_id)
+        if done.good_enough:
+            approve(self.session, case_id)
 
     def _round(self, after: int) -> Job[dict[str, Any]]:
         """Learn, if the recipe does, and judge what is current then."""
