@@ -9,10 +9,12 @@ import pytest
 from napari_breastseg.case import Case, Prediction
 from napari_breastseg.errors import ComputeError, InputError, ModelError, SessionError
 from napari_breastseg.loop import AnnotationLoop, annotation_loop
+from napari_breastseg.loop.annotation_loop import restarts, unlike
 from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress, run
 from napari_breastseg.session import Session
 from napari_breastseg.session.disk.places import WORK
+from napari_breastseg.session.rows import RoundRow
 
 Paint = Callable[..., int]
 Learner = Callable[[str], None]
@@ -163,3 +165,33 @@ def test_a_session_that_is_only_read_does_not_learn(session: Session, case_id: s
     paint(((5, 6), (2, 9), (2, 9)), value=0)
     with Session.open(session.path, read_only=True) as reader, pytest.raises(SessionError, match="reading only"):
         run(AnnotationLoop(reader).learn())
+
+
+@pytest.mark.usefixtures("corrected")
+def test_a_person_may_overrule_the_gate_and_that_is_recorded(session: Session, loop: AnnotationLoop, learner: Learner) -> None:
+    learner("refuse")
+    outcome = run(loop.learn())
+    session.overrule(outcome.number, "it looks better to me")
+    assert session.current_model == outcome.model and not session.rounds()[0].adopted
+    event = next(row for row in session.events() if row.kind == "overruled")
+    assert event.details == {"round": 1, "sha": outcome.model, "reasons": ["a reason"], "note": "it looks better to me"}
+    with pytest.raises(InputError, match="no learning round 7"):
+        session.overrule(7)
+    learner("adopt")
+    with pytest.raises(InputError, match="adopted already"):
+        session.overrule(run(loop.learn()).number)
+
+
+def test_every_fifth_adopted_round_starts_from_the_base_model() -> None:
+    def row(adopted: bool, from_base: bool = False) -> RoundRow:
+        return RoundRow(1, "", (), None, None, adopted, (), {"from_base": from_base}, {})
+
+    assert [restarts([row(True)] * n, 5) for n in range(6)] == [False, False, False, False, True, True]
+    assert not restarts([*[row(True)] * 4, row(False, from_base=True)], 5), "one that was refused is not tried again at once"
+    assert not restarts([*[row(True)] * 3, row(False), row(False)], 5)
+    assert restarts([], 1) and restarts([row(True, from_base=True)], 1)
+    assert not restarts([row(True)] * 50, 0)
+
+
+def test_names_that_are_alike_become_ids() -> None:
+    assert unlike({"a-1": "a", "a-2": "a", "b-1": "b"}) == {"a-1": "a-1", "a-2": "a-2", "b-1": "b"}

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from napari_breastseg.case import UNDECIDED, Box, Geometry, Prediction, slices
+from napari_breastseg.case import UNDECIDED, Box, Case, Geometry, Prediction, slices
 from napari_breastseg.loop.approval import CASE_TOOL, approved_case
 from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.session import Edit, Session
@@ -122,3 +123,20 @@ def test_a_case_approves_what_lies_near_the_tumour_and_nothing_without_one() -> 
     assert whole[10, 20, 20] and not whole[10, 20, 21]  # what was said before is not said again
     assert whole[10, 10, 20] and not whole[10, 9, 20]
     assert whole[5, 20, 20] and not whole[4, 20, 20]
+
+
+def test_from_the_fifth_case_on_some_are_kept_back_whole(session: Session, tiny_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [session.add_case(replace(tiny_case, name=f"case {i}", images=tiny_case.images + i)) for i in range(6)]
+    monkeypatch.setattr(Session, "split", lambda self, case_id, key: "held-out" if key == "case" and case_id != ids[5] else "train")
+    for case_id in reversed(ids[:4]):
+        session.record(case_id, Edit(box(0), np.ones((1, 4, 4), bool), 1, "brush", 0))
+    for case_id in ids[4:]:
+        session.record(case_id, Edit(box(0), np.ones((1, 4, 4), bool), 1, CASE_TOOL, 0))
+        session.mark(case_id, "case-done", True)
+    found = Sides(session).all()
+    assert [one.case_id for one in found] == [*reversed(ids[:4]), ids[4], ids[5]], "in the order in which they were begun"
+    assert [one.kept_back for one in found] == [False] * 4 + [True, False]
+    assert [one.done for one in found] == [False] * 4 + [True] * 2
+    assert found[4].voxels == 0 and (found[4].held_out != UNDECIDED).sum() == 16
+    session.undo(ids[3])
+    assert [one.kept_back for one in Sides(session).all()] == [False] * 3 + [True, False], "nothing that comes later changes the sides"

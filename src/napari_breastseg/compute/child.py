@@ -25,7 +25,7 @@ from napari_breastseg.progress import Job, Progress
 
 HEARTBEAT = 0.5
 """Seconds of silence after which the last progress is repeated, so that a listener can cancel at any time."""
-GRACE = 3.0
+GRACE = 1.5
 """Seconds that a cancelled child has to unwind before it is killed."""
 LOG_TAIL = 4000
 

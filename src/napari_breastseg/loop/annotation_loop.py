@@ -18,6 +18,7 @@ from napari_breastseg.loop.workplace import workplace
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
+from napari_breastseg.session.disk.places import ENCODED
 from napari_breastseg.session.rows import RoundRow
 from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import Correction
@@ -142,7 +143,7 @@ class AnnotationLoop:
                 "folder": folder,
                 "device": self.device,
                 "start": self.session.model_path(base if again else parent),
-                "cache": folder if self._where in (in_child, here) else None,
+                "cache": self.session.path / ENCODED if self._where in (in_child, here) else None,
             }
             result = yield from self._where(LEARNER, kwargs, "learning")
             decision = result.decision

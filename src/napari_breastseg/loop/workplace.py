@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from napari_breastseg.session import Session
 from napari_breastseg.session.disk.places import WORK, is_plain
 
 _SETTINGS = "settings.json"
-_STATE, ENCODED = ".state", ".encoded"
+_STATE = ".state"
 
 
 @contextmanager
 def workplace(session: Session, settings: Mapping[str, Any]) -> Iterator[Path]:
     """Give a learning round its folder; what an earlier round with the same settings reached is still there.
 
-    After a round that ended, only the encoded windows stay, for the rounds to come; after one that did not, its state as well.
+    After a round that ended nothing stays; after one that did not, its state.
 
     Parameters
     ----------
@@ -39,44 +39,33 @@ def workplace(session: Session, settings: Mapping[str, Any]) -> Iterator[Path]:
     work, text = session.path / WORK, json.dumps(settings, sort_keys=True, default=str)
     try:
         work.mkdir(exist_ok=True)
-        _clear(work, {ENCODED, _STATE} if _read(work / _SETTINGS) == text else {ENCODED})
+        _clear(work, keep_state=_read(work / _SETTINGS) == text)
         work.mkdir(exist_ok=True)
         write_atomically(work / _SETTINGS, text.encode())
     except OSError as error:
-        raise SessionError(
-            f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again."
-        ) from error
+        raise _unwritable(work, error) from error
     ended = False
     try:
         yield work
         ended = True
     except OSError as error:
-        raise SessionError(
-            f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again."
-        ) from error
+        raise _unwritable(work, error) from error
     finally:
-        _clear(work, {ENCODED} if ended else {ENCODED, _STATE})
+        _clear(work, keep_state=not ended)
 
 
 def _unwritable(work: Path, error: OSError) -> SessionError:
     return SessionError(f"The session's folder {work} cannot be written ({error.strerror}). Free some space, then learn again.")
 
 
-def unfinished(session: Session) -> bool:
-    """Tell whether a round was begun that Learn would go on with, unless more was corrected since."""
-    with suppress(OSError):
-        return any(path.suffix == _STATE for path in (session.path / WORK).iterdir())
-    return False
-
-
 def _read(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if is_plain(path) else None
 
 
-def _clear(work: Path, kept: set[str]) -> None:
-    """Remove what an earlier round left but the `kept` kinds of files, and the settings unless a state stays that they belong to."""
-    left = {path for path in work.iterdir() if path.suffix in kept}
-    if any(path.suffix == _STATE for path in left):
+def _clear(work: Path, keep_state: bool) -> None:
+    """Remove what an earlier round left, but for its state and the settings that this belongs to."""
+    left = {path for path in work.iterdir() if keep_state and path.suffix == _STATE}
+    if left:
         left.add(work / _SETTINGS)
     for path in set(work.iterdir()) - left:
         path.unlink()

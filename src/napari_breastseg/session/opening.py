@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session.disk.durable import aside, fsync_file, publish, remove_leftovers
-from napari_breastseg.session.disk.places import CASES, DATABASE, LABELS, MODELS, PREDICTIONS, WORK, is_plain, on_network
+from napari_breastseg.session.disk.places import CASES, DATABASE, ENCODED, LABELS, MODELS, PREDICTIONS, WORK, is_plain, on_network
 from napari_breastseg.session.disk.text import from_json
 from napari_breastseg.session.journal import Journal, connect, overwrite, version_of
 from napari_breastseg.session.models import LEARNING
@@ -70,7 +70,8 @@ def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str
     """Remove what interrupted writes left, note what was recovered, and return sentences that tell the person."""
     journal = parts.journal
     remove_leftovers(writing_places(parts.root))
-    _tidy_work(parts.root / WORK)
+    for scratch in (parts.root / WORK, parts.root / ENCODED):
+        _tidy_scratch(scratch)
     learning = _unfinished(journal)
     noted = [row["details"] for row, whole in journal.rows_as_found("event", "kind=?", (SOFTWARE,)) if whole]
     changed = not noted or from_json(noted[-1], "The event") != software()
@@ -90,11 +91,11 @@ def tidy(parts: Parts, left: LeftBehind, migrated_from: int | None) -> tuple[str
     return said
 
 
-def _tidy_work(work: Path) -> None:
+def _tidy_scratch(folder: Path) -> None:
     """Keep what an interrupted learning round reached, without its copies of images; nothing at all if anything there leads elsewhere."""
-    found = list(work.iterdir()) if work.is_dir() else []
+    found = list(folder.iterdir()) if folder.is_dir() else []
     if not all(map(is_plain, found)):
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         return
     for path in found:
         if path.suffix == ".npy":

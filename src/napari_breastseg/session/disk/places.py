@@ -17,8 +17,10 @@ DAMAGED = "damaged"
 """Where damaged files are kept as they were found."""
 WORK = "work"
 """Where a learning round works; nothing in it is needed after a crash, but the round goes on from it."""
+ENCODED = "encoded"
+"""Windows of corrected cases as an encoder left them, kept for later rounds; they can be made again."""
 
-_FOLDERS = (CASES, LABELS, MODELS, PREDICTIONS, DAMAGED, WORK)
+_FOLDERS = (CASES, LABELS, MODELS, PREDICTIONS, DAMAGED, WORK, ENCODED)
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "9p", "fuse.sshfs", "ncpfs", "lustre"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.disk.durable import TEMPORARY, in_words, remove
-from napari_breastseg.session.disk.places import CASES, LABELS, PREDICTIONS, WORK
+from napari_breastseg.session.disk.places import CASES, ENCODED, LABELS, PREDICTIONS, WORK
 from napari_breastseg.session.parts import Parts
 
 
@@ -31,7 +31,8 @@ def compact(parts: Parts) -> Job[int]:
             if folder not in needed and not folder.name.startswith(TEMPORARY):
                 remove(folder)
         if parts.models.learning is None:
-            shutil.rmtree(root / WORK, ignore_errors=True)
+            for scratch in (WORK, ENCODED):
+                shutil.rmtree(root / scratch, ignore_errors=True)
     yield Progress(2, 3, "Packing the journal")
     journal.compact()
     return before - _size(root)
