@@ -83,6 +83,12 @@ def test_a_session_from_the_first_prediction_to_the_export(cli: Cli, phases: Pat
     assert versions["models"][1]["round"] == 1
     again = cli("models", "--session", folder, "--use", first["model"][:8], "--json").answer
     assert again["current"] == first["model"]
+    with Session.open(folder) as session:
+        session.add_round([case_id], first["model"], learned.answer["model"], False, ["worse"], {}, {case_id: 1})
+    overruled = cli("session", "overrule", "--session", folder, "--round", "2", "--note", "I know better", "--json").answer
+    assert overruled == {"round": 2, "current": learned.answer["model"]}
+    assert "Choose one that the session lists" in cli("session", "overrule", "--session", folder, "--round", "9").err
+    cli("models", "--session", folder, "--use", first["model"][:8])
     exported = cli("export", "--session", folder, "--case", case_id[:6], "--out", tmp_path / "out", "--json").answer
     mask = np.asarray(nib.load(exported["mask"]).dataobj)
     assert np.array_equal(mask > 0, np.asarray(nib.load(truth).dataobj) > 0)

@@ -154,6 +154,7 @@ def learn(
         list[str] | None, typer.Option(help="CASE=MASK.nii.gz: a completely corrected mask of a case of the session; may be repeated.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; more take longer.")] = None,
+    from_base: Annotated[bool, typer.Option("--from-base", help="Start from the model that the session began with.")] = False,
     device: Device = "auto",
     scheduler: Annotated[
         str | None, typer.Option(help="Learn on a worker of this Dask scheduler, such as tcp://host:8786; --device is then the worker's.")
@@ -165,7 +166,7 @@ def learn(
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.work import learn_session
 
-        answer = learn_session(speaker, session, correction or [], steps, device, scheduler)
+        answer = learn_session(speaker, session, correction or [], steps, from_base, device, scheduler)
         verdict = "Adopted" if answer["adopted"] else "Not adopted"
         speaker.answer(answer, f"{verdict}: {'; '.join(answer['reasons'])}")
 

@@ -57,6 +57,24 @@ def checkout(
 
 
 @app.command()
+def overrule(
+    session: Folder,
+    number: Annotated[int, typer.Option("--round", help="The learning round whose candidate was not adopted, as `learn` said.")],
+    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Use the candidate that the gate refused; that you decided so is recorded, and `models --use` goes back."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.session import Session
+
+        with Session.open(session) as opened:
+            opened.overrule(number, note)
+            current = opened.current_model
+        speaker.answer({"round": number, "current": current}, f"The candidate of round {number} is the current model.")
+
+
+@app.command()
 def repair(session: Folder, as_json: Json = False, debug: Debug = False) -> None:
     """Mend what is damaged as far as checksums, journal and snapshots say what it was; exit code 1 if something remains."""
     with report(as_json, debug) as speaker:

@@ -158,7 +158,7 @@ def refuse_early(case: Case, model: str) -> None:
 
 
 def learn_session(
-    speaker: Report, folder: Path, corrections: Sequence[str], steps: int | None, device: str, scheduler: str | None
+    speaker: Report, folder: Path, corrections: Sequence[str], steps: int | None, from_base: bool, device: str, scheduler: str | None
 ) -> dict[str, Any]:
     """Record completely corrected masks, if any are given, and go one learning round, in a child process or on a Dask `scheduler`."""
     from napari_breastseg.compute import in_child, on_scheduler
@@ -170,7 +170,8 @@ def learn_session(
         masks = [_correction(session, text) for text in corrections]
         for case_id, mask in masks:
             record_mask(session, case_id, mask)
-        config = None if steps is None else LearnConfig(steps=steps, seed=len(session.rounds()))
+        usual = LearnConfig(seed=len(session.rounds()))
+        config = replace(usual, steps=steps or usual.steps, restart=1 if from_base else usual.restart)
         outcome = speaker.run(AnnotationLoop(session, device=device, where=where).learn(config))
     return {
         "session": str(folder),
