@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cluster_targets import Named, Pair
+from dask import array
 from distributed import Client, LocalCluster
 
 from napari_breastseg.compute import Where, cluster, on_scheduler
@@ -72,6 +73,16 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
 def written(path: Path) -> str:
     assert until(lambda: path.exists() and path.read_text() != "")
     return path.read_text()
+
+
+def test_arrays_of_this_process_are_computed_here_meanwhile(where: Where) -> None:
+    """A window goes on drawing lazy images while a model learns on a cluster."""
+    job, total = where("cluster_targets:numbered", {"n": 300}, "counting"), 0
+    for progress in job:
+        if progress.payload is not None:
+            assert int(array.ones(4, chunks=2).sum().compute()) == 4
+            total += 1
+    assert total
 
 
 def test_result_and_every_progress_come_back_in_order(where: Where) -> None:

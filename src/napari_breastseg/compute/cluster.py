@@ -140,6 +140,7 @@ def _desk(client: Client, address: str, name: str) -> Job[Future[Any]]:
 def _connected(address: str) -> Iterator[Client]:
     """Connect for the time of one job; the process's own Dask client, if it has one, stays what it is."""
     from distributed import Client
+    from distributed.client import _current_client
 
     try:
         client = Client(address, timeout=CONNECT, set_as_default=False)
@@ -147,8 +148,13 @@ def _connected(address: str) -> Iterator[Client]:
         raise InputError(
             f"No Dask scheduler answers at {address}. Start one with `dask scheduler`, and give its address as tcp://host:8786."
         ) from error
-    with client, client.as_current():
-        yield client
+    with client:
+        # Client.as_current would also have every array of this process computed on the cluster, those that a window draws included.
+        token = _current_client.set(client)
+        try:
+            yield client
+        finally:
+            _current_client.reset(token)
 
 
 def _suitable(client: Client, address: str) -> list[str]:

@@ -84,4 +84,4 @@ def test_the_starts_on_a_real_case_are_as_bad_as_they_say(data: Path, tmp_path: 
     truth = read_mask(folder / "duke_153_tumour_semiauto.nii.gz", case)
     starts = run(starting_errors(case, truth, tmp_path, rounds=0, device="cpu"))["starts"]
     usual, much, little = (start["rounds"][0]["dice"] for start in starts)
-    assert usual > 0.7 and much < 0.65 and little < 0.5
+    assert usual > 0.7 and much < usual - 0.1 and little < 0.5
