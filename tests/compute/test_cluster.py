@@ -222,11 +222,16 @@ def test_the_job_stops_when_the_client_dies(where: Where, dask: LocalCluster, tm
     assert until((tmp_path / "tidy").exists)
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "ftp://127.0.0.1:8786"])
-def test_a_wrong_address_is_one_sentence(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["nonsense", "ftp://127.0.0.1:8786", "tcp://127.0.0.1"])
+def test_what_is_no_address_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InputError, match="is no address of a Dask scheduler. Give it as tcp://host:8786"):
+        on_scheduler(address)
+
+
+def test_where_nobody_answers_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT", 0.5)
-    with pytest.raises(InputError, match=f"No Dask scheduler answers at {address}"):
-        run(on_scheduler(address)("child_targets:add", {"a": 1, "b": 1}, "adding"))
+    with pytest.raises(InputError, match="No Dask scheduler answers at tcp://127.0.0.1:1"):
+        run(on_scheduler("tcp://127.0.0.1:1")("child_targets:add", {"a": 1, "b": 1}, "adding"))
 
 
 def test_a_cluster_without_workers_is_told() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import pkgutil
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DESK = "napari_breastseg.compute.desk:Desk"
 PACKAGES = ("napari-breastseg", "distributed")
 """What must be the same here and there."""
+ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://\S+:\d+")
 CONNECT = 5.0
 """Seconds in which a scheduler must answer."""
 LEAVE = 1.8
@@ -53,8 +55,10 @@ def on_scheduler(address: str) -> Where:
         If `distributed` is not installed. The jobs raise it if no worker will do, or if one is lost, and errors like those of
         :func:`~napari_breastseg.compute.in_child`.
     InputError
-        Raised by the jobs, if no scheduler answers.
+        If that is no address; raised by the jobs if no scheduler answers.
     """
+    if not ADDRESS.fullmatch(address):  # a mere word would be looked up as the name of a computer, which may take minutes
+        raise InputError(f"{address!r} is no address of a Dask scheduler. Give it as tcp://host:8786.")
     try:
         import distributed  # noqa: F401
     except ImportError as error:
