@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DESK = "napari_breastseg.compute.desk:Desk"
 PACKAGES = ("napari-breastseg", "distributed")
 """What must be the same here and there."""
-ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://\S+:\d+")
+ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://\S+:\d+|inproc://\S+")
 CONNECT = 5.0
 """Seconds in which a scheduler must answer."""
 LEAVE = 1.8
