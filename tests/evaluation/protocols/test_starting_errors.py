@@ -78,10 +78,10 @@ def test_references_that_cannot_be_used(tiny_case: Case, tmp_path: Path, referen
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_the_starts_on_a_real_case_are_as_bad_as_they_say(data: Path, tmp_path: Path) -> None:
+def test_the_other_starts_on_a_real_case_are_worse_than_the_model_as_it_is(data: Path, tmp_path: Path) -> None:
     folder = data / "duke_153" / "native_crop"
     case = read_case(folder)
     truth = read_mask(folder / "duke_153_tumour_semiauto.nii.gz", case)
     starts = run(starting_errors(case, truth, tmp_path, rounds=0, device="cpu"))["starts"]
     usual, much, little = (start["rounds"][0]["dice"] for start in starts)
-    assert usual > 0.7 and much < usual - 0.1 and little < 0.5
+    assert usual > 0.7 and max(much, little) < usual - 0.1

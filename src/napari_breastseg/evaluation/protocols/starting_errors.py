@@ -1,8 +1,8 @@
 """The loop on one case from three starting errors: the model as it is, one that sees too much, and one that sees too little.
 
 The other two are made from the first by moving the bias of its last layer, so that what the network knows is the same and only its
-judgement is off. How far is set by the case itself, with its reference: until three times the tumour's volume is found, or so that four
-fifths of the tumour are missed.
+judgement is off. How far is set by the case itself, with its reference: by what would find three times the tumour's volume, or miss four
+fifths of it, if the bias moved the blend of overlapping windows as it moves each of them. It moves that less, so the errors are smaller.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job
 
 TOO_MUCH = 3.0
-"""Volume that is found by the model that sees too much, in volumes of the tumour."""
+"""Volume that the model that sees too much is meant to find, in volumes of the tumour."""
 TOO_LITTLE = 0.8
-"""Share of the tumour that is missed by the model that sees too little."""
+"""Share of the tumour that the model that sees too little is meant to miss."""
 BIAS = "head.bias"
 
 
