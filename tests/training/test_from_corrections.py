@@ -146,6 +146,7 @@ def test_a_round_can_start_from_the_base_model_while_another_is_in_use(
     correction: Correction, exemplars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(from_corrections, "EXAM_SEEDS", range(0))
+    monkeypatch.setattr(from_corrections, "PRACTICE_SEEDS", range(0))
     base = load_model(WEIGHTS)
     other = save_model({key: value * 1.001 for key, value in base.weights.items()}, dict(base.card), tmp_path / "other")
     job = learn(other, WEIGHTS, [correction], LearnConfig(steps=1, gate=False), tmp_path, device="cpu", start=WEIGHTS, cache=exemplars)
