@@ -6,6 +6,7 @@ neither torch nor napari.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from napari_breastseg.session import Session
 
 __version__ = "0.1.0"
+
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    # Threads of torch that wait for each other spin, unless told not to before torch is loaded. Alone that saves a tenth of the time; beside
+    # anything else that needs the processors, a viewer or a learning round, it multiplies the time by ten.
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 __all__ = [
     "AnnotationLoop",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_breastseg.case import UNDECIDED
+from napari_breastseg.case import UNDECIDED, box_around, slices
 from napari_breastseg.errors import ComputeError, InputError
 from napari_breastseg.methods.model import load_model, save_model, starter_models
 from napari_breastseg.phantom import make_phantom
@@ -39,10 +39,13 @@ def correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exemplars: Path)
     monkeypatch.setattr(from_corrections, "EXAM_SEEDS", range(2))
     phantom = make_phantom(21, (48, 64, 64), phases=2, lesions=1, diameter=25.0)
     learn_labels = np.full(phantom.tumour.shape, UNDECIDED, np.uint8)
-    z = int(phantom.tumour.sum((1, 2)).argmax())
-    learn_labels[z] = phantom.tumour[z]
     held_out = np.full_like(learn_labels, UNDECIDED)
-    held_out[z + 3] = phantom.tumour[z + 3]
+    box = box_around(phantom.tumour > 0)
+    assert box is not None
+    z, *near = slices(box)
+    middle = (z.start + z.stop) // 2
+    for labels, at in ((learn_labels, middle), (held_out, middle + 3)):
+        labels[at, *near] = phantom.tumour[at, *near]
     for name, array in (("images", phantom.case.images), ("learn", learn_labels), ("held", held_out)):
         np.save(tmp_path / f"{name}.npy", array)
     return Correction("case", tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy", done=True)
@@ -175,3 +178,10 @@ def test_nothing_to_learn_from_is_said(correction: Correction, one_round: Round)
     np.save(correction.learn, np.full((48, 64, 64), UNDECIDED, np.uint8))
     with pytest.raises(InputError, match="no corrections"):
         one_round()
+
+
+def test_corrections_that_are_not_drawn_are_nothing_to_learn_from(correction: Correction, tmp_path: Path) -> None:
+    """Without earlier cases, a case from a round before has nothing that is drawn."""
+    job = learn(WEIGHTS, WEIGHTS, [replace(correction, rounds_ago=1)], LearnConfig(earlier=False), tmp_path, device="cpu")
+    with pytest.raises(InputError, match="since the last round"):
+        run(job)

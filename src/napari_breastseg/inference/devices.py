@@ -22,3 +22,8 @@ def pick_device(name: str = "auto") -> torch.device:
         here = ", ".join(device for device, ready in available.items() if ready)
         raise ComputeError(f"The device {name!r} is not available here. Choose one of: auto, {here}.")
     return torch.device(name)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory did not suffice; some back ends of torch say so in the text alone."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and "alloc" in str(error).lower())

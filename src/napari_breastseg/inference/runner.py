@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_breastseg.errors import ComputeError
-from napari_breastseg.inference.devices import pick_device
+from napari_breastseg.inference.devices import out_of_memory, pick_device
 from napari_breastseg.inference.engines import OpenVINONetwork, first_line, openvino_network
 from napari_breastseg.methods.model import Model
 
@@ -92,8 +92,8 @@ class Runner:
     def _within_memory(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "alloc" not in str(error).lower():
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
                 raise
             if self.device.type == "cpu":
                 raise ComputeError("There is too little memory to run the model. Close other programs and try again.") from error

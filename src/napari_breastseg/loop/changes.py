@@ -9,12 +9,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import TUMOUR, UNDECIDED, Box, box_around, slices
+from napari_breastseg.case import TUMOUR, Box, box_around, slices
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.session import Session
+from napari_breastseg.training.corrections import decided_dice
 
 Mask = npt.NDArray[np.uint8]
 GAINED, LOST = 1, 2
@@ -89,7 +90,8 @@ def changes(session: Session, case_id: str, before: str, after: str, device: str
     box = box_around(drawn != 0)
     part = drawn[slices(box)].copy() if box is not None else np.empty((0, 0, 0), np.uint8)
     gained, lost = (float(np.count_nonzero(part == what) * case.geometry.voxel_ml) for what in (GAINED, LOST))
-    return ModelChange(case_id, case.name, before, after, box, part, gained, lost, dice(first, annotation), dice(second, annotation))
+    dice_before, dice_after = (decided_dice([(mask == TUMOUR, annotation)]) for mask in (first, second))
+    return ModelChange(case_id, case.name, before, after, box, part, gained, lost, dice_before, dice_after)
 
 
 def all_changes(
@@ -111,16 +113,6 @@ def all_changes(
             found.append(ModelChange(case_id, case_id, before, after, None, nothing, 0.0, 0.0, None, None, str(error)))
         yield Progress(1, 1, f"{which}: compared", found[-1])
     return found
-
-
-def dice(mask: Mask, annotation: Mask) -> float | None:
-    """Return the Dice of a mask with the annotation over the voxels that are annotated; 1 if both see no tumour there, None if none is."""
-    decided = annotation != UNDECIDED
-    if not decided.any():
-        return None
-    said, predicted = annotation[decided] == TUMOUR, mask[decided] == TUMOUR
-    total = np.count_nonzero(said) + np.count_nonzero(predicted)
-    return 1.0 if total == 0 else 2 * np.count_nonzero(said & predicted) / total
 
 
 def _mask(session: Session, case_id: str, model: str, device: str, words: str) -> Job[Mask]:

@@ -139,6 +139,19 @@ def sparse_labels(labels: Labels, shape: Sequence[int]) -> Labels:
     return decided.reshape(tuple(shape)).astype(np.uint8)
 
 
+def decided_dice(judged: Iterable[tuple[npt.NDArray[np.bool_], Labels]]) -> float | None:
+    """Dice over the decided voxels of all pairs of mask and labels together; 1 if neither shows tumour there, None if none is decided."""
+    both = total = decided = 0
+    for mask, labels in judged:
+        known, tumour = labels != UNDECIDED, labels == TUMOUR
+        decided += int(known.sum())
+        both += int((mask & tumour).sum())
+        total += int((mask & known).sum()) + int(tumour.sum())
+    if decided == 0:
+        return None
+    return 2 * both / total if total else 1.0
+
+
 def balanced_accuracy(judged: Iterable[tuple[Labels, npt.NDArray[np.bool_]]]) -> float | None:
     """Mean recall of tumour and background over pairs of sparse labels and masks; None if no voxel is decided."""
     hits, counts = np.zeros(2), np.zeros(2)

@@ -10,9 +10,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED
+from napari_breastseg.case import BACKGROUND, UNDECIDED
 from napari_breastseg.networks.segmentation import SegmentationNetwork
-from napari_breastseg.training.corrections import CorrectedWindow, balanced_accuracy
+from napari_breastseg.training.corrections import CorrectedWindow, balanced_accuracy, decided_dice
 from napari_breastseg.training.encoded import Plain, Source, encoder_of, probability
 from napari_breastseg.training.gate import Score
 from napari_breastseg.training.replay import Window
@@ -86,10 +86,9 @@ def _far(window: CorrectedWindow) -> Mask:
 
 
 def _dice(found: Sequence[tuple[Mask, npt.NDArray[np.uint8]]]) -> float:
-    """Dice over the decided voxels of all windows of a case."""
-    both = sum(int((mask & (labels == TUMOUR)).sum()) for mask, labels in found)
-    total = sum(int((mask & (labels != UNDECIDED)).sum()) + int((labels == TUMOUR).sum()) for mask, labels in found)
-    return 1.0 if total == 0 else 2 * both / total
+    value = decided_dice(found)
+    assert value is not None  # exemplars are decided everywhere, and a case that is done where its windows are
+    return value
 
 
 def _false(found: Sequence[tuple[Mask, npt.NDArray[np.uint8]]]) -> int:

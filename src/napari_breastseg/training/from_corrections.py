@@ -18,9 +18,9 @@ from torch import Tensor
 
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import ComputeError, InputError
-from napari_breastseg.inference.devices import pick_device
+from napari_breastseg.inference.devices import out_of_memory, pick_device
 from napari_breastseg.methods.model import Model, load_model, save_model
-from napari_breastseg.progress import Job, Progress
+from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.software import software
 from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import CorrectedWindow, Correction, Labels, load_windows
@@ -28,7 +28,7 @@ from napari_breastseg.training.encoded import Encoder, Plain, Source, prune
 from napari_breastseg.training.examiner import Examiner
 from napari_breastseg.training.gate import Decision, Score, judge
 from napari_breastseg.training.loop import FitConfig, Weights, fit
-from napari_breastseg.training.objective import Objective
+from napari_breastseg.training.objective import Objective, trains
 from napari_breastseg.training.parts import RATES, Rung, choose, ladder, trained_parameters
 from napari_breastseg.training.replay import (
     EXAM_SEEDS,
@@ -108,7 +108,7 @@ def learn(
     parent, origin = load_model(model), load_model(base)
     first = parent if start is None else load_model(start)
     yield Progress(0, 1, "Reading the corrections")
-    material = yield from _material(parent, corrections)
+    material = yield from _material(parent, corrections, config)
     given_up: list[str] = []
     for rung in ladder(choose(config.trained, pick_device(device), len(corrections)), pick_device(device)):
         if rung.said:
@@ -117,8 +117,8 @@ def learn(
         try:
             candidate, decision, curve = yield from _attempt(rung, parent, origin, first, material, config, folder, cache)
             break
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "alloc" not in str(error).lower():
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
                 raise
     else:
         raise ComputeError("There is too little memory to learn. Close other programs and try again.")
@@ -141,7 +141,7 @@ def learn(
     return LearnResult(path, decision, time.perf_counter() - started)
 
 
-def _material(parent: Model, corrections: Sequence[Correction]) -> Job[_Material]:
+def _material(parent: Model, corrections: Sequence[Correction], config: LearnConfig) -> Job[_Material]:
     preset = parent.preset
     windows = []
     for number, one in enumerate(corrections):
@@ -149,6 +149,8 @@ def _material(parent: Model, corrections: Sequence[Correction]) -> Job[_Material
         windows += load_windows(one, preset)
     if not any((window.learn != UNDECIDED).any() for window in windows):
         raise InputError("There are no corrections to learn from in the breasts. Paint or erase a few places first.")
+    if not any(trains(window, config) for window in windows):
+        raise InputError("Nothing was corrected since the last round but what is kept back as a test. Correct more, then learn again.")
     windows.sort(key=lambda window: window.rounds_ago if window.weight else -1)
     practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
     exam = exam_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
@@ -172,7 +174,14 @@ def _attempt(
     fit_config = FitConfig(config.steps, rate, weight_decay=0.0, ema=config.ema, save_every=SAVE_EVERY, seed=config.seed)
     state = folder / f"{rung.trained}-{rung.device.type}.state"
     curve: list[float] = []
-    weights = yield from _noting(fit(network, objective.loss, fit_config, state, trained.values()), curve)
+
+    def noted(step: Progress) -> Progress:
+        if step.payload is None:
+            return step
+        curve.append(round(float(step.payload["loss"]), 5))
+        return replace(step, payload={"stage": "train", **step.payload})
+
+    weights = yield from retold(fit(network, objective.loss, fit_config, state, trained.values()), noted)
     if not config.gate:
         score = examiner.score(weights)
         return weights, _unjudged(score, before, at_base), curve
@@ -210,23 +219,6 @@ def _sources(
         if encoder.folder is not None:
             prune(encoder.folder)
     return corrected, practised, exam
-
-
-def _noting(job: Job[Weights], curve: list[float]) -> Job[Weights]:
-    """Pass a training on and note its losses."""
-    try:
-        while True:
-            try:
-                step = next(job)
-            except StopIteration as stop:
-                weights: Weights = stop.value
-                return weights
-            if step.payload is not None:
-                curve.append(round(float(step.payload["loss"]), 5))
-                step = replace(step, payload={"stage": "train", **step.payload})
-            yield step
-    finally:
-        job.close()
 
 
 def _strongest(

@@ -60,7 +60,7 @@ class Objective:
         self.network, self.trained, self.config = network, trained, config
         self.device = next(iter(trained.values())).device
         self.base = {name: base[name].to(self.device) for name in trained}
-        chosen = [(source, window) for source, window in corrected if window.weight > 0 and (config.earlier or window.rounds_ago == 0)]
+        chosen = [(source, window) for source, window in corrected if trains(window, config)]
         self.corrected = [self._lesson(source, window.learn, window.decided) for source, window in chosen]
         self.shares = _normal([window.weight * window.recency for _, window in chosen])
         before = [window.weight * (window.rounds_ago > 0) for _, window in chosen]
@@ -109,6 +109,11 @@ class Objective:
         if self.frloss is None or features is None:
             return logits, logits.new_zeros(())
         return logits, self.frloss(features.float(), lesson.labels)
+
+
+def trains(window: CorrectedWindow, config: LearnConfig) -> bool:
+    """Tell whether a window is drawn at all: it shows corrections to train on, and new ones unless earlier cases are drawn again."""
+    return window.weight > 0 and (config.earlier or window.rounds_ago == 0)
 
 
 def _normal(weights: Sequence[float]) -> npt.NDArray[np.float64]:

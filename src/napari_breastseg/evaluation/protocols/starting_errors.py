@@ -1,13 +1,13 @@
 """The loop on one case from three starting errors: the model as it is, one that sees too much, and one that sees too little.
 
 The other two are made from the first by moving the bias of its last layer, so that what the network knows is the same and only its
-judgement is off. How far is set by the case itself, with its reference: by what would find three times the tumour's volume, or miss four
-fifths of it, if the bias moved the blend of overlapping windows as it moves each of them. It moves that less, so the errors are smaller.
+judgement is off. How far is found by trying, with the reference: until the model finds three times the tumour's volume, or misses four
+fifths of the tumour. It takes more than one trial because a prediction blends windows that disagree, which the shift moves less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,24 @@ from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job
 
 TOO_MUCH = 3.0
-"""Volume that the model that sees too much is meant to find, in volumes of the tumour."""
+"""Volume that is found by the model that sees too much, in volumes of the tumour."""
 TOO_LITTLE = 0.8
-"""Share of the tumour that the model that sees too little is meant to miss."""
+"""Share of the tumour that is missed by the model that sees too little."""
+CLOSE = 0.1
+"""How near to these, relative to the one and absolute to the other, is near enough."""
+TRIALS = 6
+"""Predictions of one start after which the last shift is taken."""
 BIAS = "head.bias"
+
+Reference = npt.NDArray[Any]
+Probability = npt.NDArray[np.float32]
+Further = Callable[[Probability, Reference, float], float]
+"""By how much a start's log-odds must still rise, from its probability, the reference and the threshold."""
 
 
 def starting_errors(
     case: Case,
-    reference: npt.NDArray[Any],
+    reference: Reference,
     out: Path,
     model: str | Path = "hcma-unet",
     rounds: int = 3,
@@ -71,10 +80,9 @@ def starting_errors(
     if reference.shape != case.shape or not reference.any():
         raise InputError(f"The reference of {case.name} is on another grid or empty. Give a mask of the tumour on the case's grid.")
     start = load_model(model)
-    prediction = yield from predict(case, start, device=device)
-    shifts = shifts_for(np.asarray(prediction.probability), reference, float(start.card.get("threshold", 0.5)))
     starts = []
-    for name, shift in shifts.items():
+    for name, further in STARTS.items():
+        shift = yield from _shift(case, reference, start, further, out / "models", device)
         chosen = shifted(start, shift, out / "models") if shift else start.path
         done = yield from simulate(case, reference, chosen, rounds, None, device, seed)
         starts.append({"start": name, "shift": round(shift, 3), "model": load_model(chosen).sha, "rounds": done["rounds"]})
@@ -82,26 +90,52 @@ def starting_errors(
     return written(report, _text(report), out)
 
 
-def shifts_for(probability: npt.NDArray[np.float32], reference: npt.NDArray[Any], threshold: float) -> dict[str, float]:
-    """Return by how much the log-odds are raised for each start.
+def _shift(case: Case, reference: Reference, start: Model, further: Further, folder: Path, device: str) -> Job[float]:
+    """Return the shift with which a prediction needs no further one."""
+    threshold, shift, model = float(start.card.get("threshold", 0.5)), 0.0, start
+    for _ in range(TRIALS):
+        prediction = yield from predict(case, model, device=device)
+        more = further(np.asarray(prediction.probability), reference, threshold)
+        if more == 0:
+            break
+        shift += more
+        model = load_model(shifted(start, shift, folder))
+    return shift
+
+
+def sees_too_much(probability: Probability, reference: Reference, threshold: float) -> float:
+    """Return by how much the log-odds must rise for the prediction to find :data:`TOO_MUCH` volumes; 0 if it nearly does.
 
     Parameters
     ----------
     probability : ndarray, shape (z, y, x)
-        Of tumour, by the model as it is.
+        Of tumour.
     reference : ndarray, shape (z, y, x)
         Tumour where not 0.
     threshold : float
         Probability from which a voxel is tumour.
     """
-    odds = logit(np.clip(probability.astype(np.float64), 1e-30, 1 - 1e-7))
-    tumour = reference != 0
-    last = min(odds.size, round(TOO_MUCH * int(tumour.sum())))
-    return {
-        "as it is": 0.0,
-        "sees too much": float(logit(threshold) - np.partition(odds, odds.size - last, axis=None)[odds.size - last]),
-        "sees too little": float(logit(threshold) - np.quantile(odds[tumour], TOO_LITTLE)),
-    }
+    volume = np.count_nonzero(reference)
+    if abs(np.count_nonzero(probability >= threshold) / volume - TOO_MUCH) <= CLOSE * TOO_MUCH:
+        return 0.0
+    first = probability.size - min(probability.size, round(TOO_MUCH * volume))
+    return float(logit(threshold) - np.partition(_log_odds(probability), first, axis=None)[first])
+
+
+def sees_too_little(probability: Probability, reference: Reference, threshold: float) -> float:
+    """Return by how much the log-odds must rise (they fall) for it to miss :data:`TOO_LITTLE` of the tumour; 0 if it nearly does."""
+    tumour = probability[reference != 0]
+    if abs(np.count_nonzero(tumour < threshold) / tumour.size - TOO_LITTLE) <= CLOSE:
+        return 0.0
+    return float(logit(threshold) - np.quantile(_log_odds(tumour), TOO_LITTLE))
+
+
+def _log_odds(probability: Probability) -> npt.NDArray[np.float64]:
+    odds: npt.NDArray[np.float64] = logit(np.clip(probability.astype(np.float64), 1e-30, 1 - 1e-7))
+    return odds
+
+
+STARTS: Mapping[str, Further] = {"as it is": lambda *_: 0.0, "sees too much": sees_too_much, "sees too little": sees_too_little}
 
 
 def shifted(model: Model, shift: float, folder: Path) -> Path:
