@@ -44,7 +44,7 @@ class Phantom:
 
 def make_phantom(
     seed: int, shape: tuple[int, int, int] = (128, 192, 192), phases: int = 5, lesions: int | None = None, diameter: float | None = None,
-    benign: int = 0, scanner: Scanner | None = None,
+    benign: int = 0, scanner: Scanner | None = None, benign_rate: float = 1.0,
 ) -> Phantom:  # fmt: skip
     """Make one synthetic DCE-MRI examination; the same seed and options give the same voxels.
 
@@ -63,6 +63,8 @@ def make_phantom(
         Enhancing masses that are no tumours; everything else stays as it is without them.
     scanner : Scanner, optional
         Replaces the drawn protocol but for its times; the spacing is then the scanner's, so that `shape` decides the field of view.
+    benign_rate : float
+        Uptake rate of the enhancing masses, relative to the usual 0.6 to 2 per minute; tumours have 1.2 to 5.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def make_phantom(
     tumours = [lesion for lesion in drawn if lesion is not None]
     # A generator of their own: the anatomy, the tumours and the noise of a seed are the same with and without benign masses.
     own = np.random.default_rng((seed, BENIGN))
-    masses = [mass for _ in range(benign) if (mass := draw_benign_mass(own, anatomy, protocol.spacing)) is not None]
+    masses = [mass for _ in range(benign) if (mass := draw_benign_mass(own, anatomy, protocol.spacing, benign_rate)) is not None]
     kinetics = make_kinetics(rng, anatomy, vessels, tumours, protocol.spacing, protocol.fat_suppressed, masses)
     kinetics.amplitude *= np.float32(protocol.enhancement)
 

@@ -31,8 +31,11 @@ class BenignMass:
     beta: float
 
 
-def draw_benign_mass(rng: np.random.Generator, anatomy: Anatomy, spacing: Spacing) -> BenignMass | None:
-    """Place one benign mass of 6 to 30 mm in the breast, in gland if there is any; None if the breast has no room for it."""
+def draw_benign_mass(rng: np.random.Generator, anatomy: Anatomy, spacing: Spacing, rate: float = 1.0) -> BenignMass | None:
+    """Place one benign mass of 6 to 30 mm in the breast, in gland if there is any; None if the breast has no room for it.
+
+    `rate` multiplies how fast it takes up contrast agent.
+    """
     shape = anatomy.tissue.shape
     radius = float(np.exp(rng.uniform(np.log(3), np.log(15))))
     room = anatomy.breast & (anatomy.depth > min(1.2 * radius, 12.0)) & np.isin(anatomy.tissue, (FAT, GLAND))
@@ -48,4 +51,4 @@ def draw_benign_mass(rng: np.random.Generator, anatomy: Anatomy, spacing: Spacin
         shift *= rng.uniform(0, 0.5) * radius / np.linalg.norm(shift)
         stamp(cover, centre + shift, radius * rng.uniform(0.65, 0.9), spacing)
     cover *= anatomy.breast
-    return BenignMass(cover, rng.uniform(75, 130), rng.uniform(0.7, 1.9), rng.uniform(0.6, 2.0), rng.uniform(-0.1, -0.04))
+    return BenignMass(cover, rng.uniform(75, 130), rng.uniform(0.7, 1.9), rate * rng.uniform(0.6, 2.0), rng.uniform(-0.1, -0.04))

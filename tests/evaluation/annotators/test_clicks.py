@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import ndimage
 
 from napari_breastseg.case import Geometry, slices
 from napari_breastseg.errors import InputError
-from napari_breastseg.evaluation.annotators.clicks import LARGEST_RADIUS, Click, click
+from napari_breastseg.evaluation.annotators.clicks import LARGEST_RADIUS, Click, click, stroke
 
 Volume = npt.NDArray[np.bool_]
 
@@ -123,3 +124,36 @@ def test_nothing_wrong_and_other_grids() -> None:
     assert click(truth, truth, geometry(1, 1, 1), rng()) is None
     with pytest.raises(InputError, match="same grid"):
         click(truth, empty(4, 4, 5), geometry(1, 1, 1), rng())
+
+
+def test_a_stroke_is_drawn_through_the_error_in_its_slice() -> None:
+    truth = empty(9, 9, 31)
+    truth[2:7, 2:7, 2:29] = True  # a bar of 5 x 5 x 27
+    one = stroke(truth, empty(9, 9, 31), geometry(1, 1, 1), rng())
+    z, y, x = np.indices(truth.shape)
+    middle = np.arange(4, 27)  # depth 3 along the axis of the bar, where the ball is largest
+    drawn = (np.sqrt((z - 4) ** 2 + (y - 4) ** 2 + (x[..., None] - middle).transpose(3, 0, 1, 2) ** 2) < 3).any(0)
+    assert one is not None and one.value == 1
+    drawn[np.ix_([3, 5], [2, 6], [2, 28])] = True  # the smaller balls that fit nearer to the corners
+    np.testing.assert_array_equal(painted(one, truth.shape), drawn)
+
+
+def test_a_stroke_stops_where_the_brush_would_have_to_shrink_below_half() -> None:
+    truth = empty(11, 11, 31)
+    truth[1:10, 1:10, 1:10] = truth[1:10, 1:10, 21:30] = True
+    truth[5, 5, 10:21] = True
+    shown = painted(stroke(truth, empty(11, 11, 31), geometry(1, 1, 1), rng()), truth.shape)
+    ends = shown[:, :, 1:10].any(), shown[:, :, 21:30].any()
+    assert sorted(ends) == [False, True] and not shown[:, :, 12:19].any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stroke_is_its_click_and_more_and_paints_nothing_wrong(seed: int) -> None:
+    drawn = np.random.default_rng(seed)
+    truth, mask = (ndimage.gaussian_filter(drawn.normal(size=(12, 30, 30)), 3) > 0 for _ in range(2))
+    space = geometry(2.5, 1, 1)
+    first, one = click(truth, mask, space, rng(seed)), stroke(truth, mask, space, rng(seed))
+    assert first is not None and one is not None and first.value == one.value
+    area = painted(one, truth.shape)
+    assert (area >= painted(first, truth.shape)).all() and (truth[area] == one.value).all()
+    assert stroke(truth, truth, space, rng()) is None

@@ -17,7 +17,7 @@ class Dictated:
     def looks(self, truth: np.ndarray, shown: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return truth.copy()
 
-    def clicks(self, believed: np.ndarray, shown: np.ndarray, geometry: Geometry, rng: np.random.Generator) -> Click | None:
+    def strokes(self, believed: np.ndarray, shown: np.ndarray, geometry: Geometry, rng: np.random.Generator) -> Click | None:
         x = int(shown[0, 0].sum())
         return Click(((0, 1), (0, 1), (x, x + 1)), np.ones((1, 1, 1), bool), 1)
 
@@ -38,11 +38,11 @@ def test_the_exact_annotator_reaches_its_goal_or_gives_up() -> None:
     truth = np.zeros((20, 20, 20), np.uint8)
     truth[4:14, 4:14, 4:14] = 1
     done = annotate(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
-    assert done.dice[0] == 0 and len(done.dice) == len(done.clicks) + 1 <= CAP + 1
+    assert done.dice[0] == 0 and len(done.dice) == len(done.strokes) + 1 <= CAP + 1
     assert all(b > a for a, b in zip(done.dice, done.dice[1:], strict=False))
-    assert done.dice[-1] >= 0.9 or len(done.clicks) == CAP
+    assert done.dice[-1] >= 0.9 or len(done.strokes) == CAP
     again = annotate(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
-    assert again.dice == done.dice and all(a.box == b.box for a, b in zip(again.clicks, done.clicks, strict=True))
+    assert again.dice == done.dice and all(a.box == b.box for a, b in zip(again.strokes, done.strokes, strict=True))
 
 
 def test_a_sloppy_annotator_that_never_errs_is_exact() -> None:
@@ -68,13 +68,13 @@ def test_sloppy_rates_are_what_they_say() -> None:
     shown = np.zeros_like(truth)
     shown[:, :, :8] = 1
     truth[:, :, :8] = 1  # right already; erasing here is a wrong stroke
-    steady = Exact().clicks(truth, shown, CUBE, rng)
+    steady = Exact().strokes(truth, shown, CUBE, rng)
     assert steady is not None
     middle = np.array([(low + high) / 2 for low, high in steady.box])
     ways, wrong = [], 0
     for _ in range(600):
         believed = truth.copy()
-        done = Sloppy(jitter=2.0, wrong=0.1).clicks(believed, shown, CUBE, rng)
+        done = Sloppy(jitter=2.0, wrong=0.1).strokes(believed, shown, CUBE, rng)
         assert done is not None
         way = np.array([(low + high) / 2 for low, high in done.box]) - middle
         aside = np.linalg.norm(way) >= 0.99 * 11  # a wrong one is moved by its diameter or more
@@ -94,5 +94,5 @@ def test_wrong_strokes_change_what_is_shown_and_stay() -> None:
     shown = truth.copy()
     shown[:, :, 15:] = 0
     done = annotate(shown, truth, CUBE, Sloppy(jitter=0.0, missed=0.0, wrong=1.0), np.random.default_rng(1))
-    assert all(one.mask.any() for one in done.clicks)
-    assert done.dice[-1] < 0.9 or len(done.clicks) == CAP
+    assert all(one.mask.any() for one in done.strokes)
+    assert done.dice[-1] < 0.9 or len(done.strokes) == CAP

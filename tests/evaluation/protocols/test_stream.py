@@ -119,14 +119,14 @@ def whole(plan: Plan, tmp_path: Path) -> dict[str, Any]:
     return without_seconds(run(run_stream(plan, tmp_path / "in-peace")))
 
 
-def test_a_kill_between_clicks_and_between_round_and_record(
+def test_a_kill_between_strokes_and_between_round_and_record(
     plan: Plan, tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, write, calls = Session.record, streaming._write, {"clicks": 0, "writes": 0}
+    record, write, calls = Session.record, streaming._write, {"strokes": 0, "writes": 0}
 
     def falters(self: Session, *arguments: Any) -> int:
-        calls["clicks"] += 1
-        if calls["clicks"] == 4:
+        calls["strokes"] += 1
+        if calls["strokes"] == 4:
             raise KeyboardInterrupt
         return record(self, *arguments)
 

@@ -1,8 +1,9 @@
-"""Clicks where the mask is most wrong, by the rule of the CVPR 2025 challenge on interactive 3-D segmentation.
+"""Clicks and strokes where the mask is most wrong, by the rule of the CVPR 2025 challenge on interactive 3-D segmentation.
 
 A click goes to the voxel that lies deepest in the largest component of errors (26 neighbours, missing and surplus voxels together, the end
 of the image counts as its border). Different here: depth is measured in mm, and the click paints a ball, because a voxel teaches little,
-the largest one that stays inside the true class, as a person paints with the largest brush that does no harm.
+the largest one that stays inside the true class, as a person paints with the largest brush that does no harm. A stroke draws the click out
+through the error, in the slice that is looked at.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Volume = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Click:
-    """A ball that is painted with one click.
+    """What is painted with one click, a ball, or with one stroke.
 
     Parameters
     ----------
@@ -59,6 +60,47 @@ def click(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometr
     InputError
         If the shapes differ.
     """
+    aim = _aim(reference, mask, geometry, rng)
+    if aim is None:
+        return None
+    return _painted(_ball(aim.true_class, aim.centre, geometry.spacing), aim.value)
+
+
+def stroke(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometry, rng: np.random.Generator) -> Click | None:
+    """Return the stroke that `mask` needs most, None where nothing is wrong.
+
+    It begins where :func:`click` clicks and is drawn through the same component, in the same slice, wherever the largest ball that paints
+    nothing wrong has at least half the radius of the first one: a round 3-D brush whose size follows the shape. Arguments and errors are
+    those of :func:`click`.
+    """
+    aim = _aim(reference, mask, geometry, rng)
+    if aim is None:
+        return None
+    painted = _ball(aim.true_class, aim.centre, geometry.spacing)
+    free = ndimage.distance_transform_edt(aim.true_class, sampling=geometry.spacing)
+    z = aim.centre[0]
+    places, _ = ndimage.label(aim.component[z] & (free[z] >= free[tuple(aim.centre)] / 2), np.ones((3, 3)))
+    for y, x in np.argwhere(places == places[aim.centre[1], aim.centre[2]]):
+        near = tuple(
+            slice(max(0, c - reach), c + reach + 1)
+            for c, reach in zip((z, y, x), (int(min(free[z, y, x], LARGEST_RADIUS) / step) for step in geometry.spacing), strict=True)
+        )
+        centre = np.array([c - part.start for c, part in zip((z, y, x), near, strict=True)])
+        painted[near] |= _ball(aim.true_class[near], centre, geometry.spacing)
+    return _painted(painted, aim.value)
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """The largest component of errors, the class that belongs there, its value, and the voxel to click."""
+
+    component: Volume
+    true_class: Volume
+    value: int
+    centre: npt.NDArray[np.intp]
+
+
+def _aim(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometry, rng: np.random.Generator) -> _Aim | None:
     if reference.shape != mask.shape or mask.ndim != 3:
         raise InputError(f"A mask of shape {mask.shape} cannot be clicked with a reference of shape {reference.shape}. Use the same grid.")
     truth = reference.astype(bool)
@@ -72,10 +114,13 @@ def click(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometr
     deepest = np.argwhere(depth >= depth.max() - 1e-9)
     centre = deepest[rng.integers(len(deepest))] + [part.start for part in around]
     value = truth[tuple(centre)]
-    ball = _ball(truth == value, centre, geometry.spacing)
-    box = box_around(ball)
+    return _Aim(labels == label, truth == value, int(value), centre)
+
+
+def _painted(mask: Volume, value: int) -> Click:
+    box = box_around(mask)
     assert box is not None
-    return Click(box, ball[slices(box)], int(value))
+    return Click(box, mask[slices(box)], value)
 
 
 def _depth(inside: Volume, margins: tuple[int, ...], spacing: tuple[float, float, float]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Annotators for the click protocols: an exact one, and one that errs as people do and does not notice.
+"""Annotators for streams of cases: an exact one, and one that errs as people do and does not notice.
 
 The sloppy one trembles, overlooks some errors for good, and now and then paints beside the error, with the intended value or the other one.
 It takes what it overlooked and what it painted for right, never corrects it, and approves it when it calls the case done. People notice
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_breastseg.case import Box, Geometry, slices
-from napari_breastseg.evaluation.annotators.clicks import Click, click
+from napari_breastseg.evaluation.annotators.clicks import Click, stroke
 
 Mask = npt.NDArray[np.uint8]
 TRIES = 20
@@ -23,41 +23,41 @@ TRIES = 20
 
 
 class Annotator(Protocol):
-    """Somebody who corrects a case click by click."""
+    """Somebody who corrects a case stroke by stroke."""
 
     def looks(self, truth: Mask, shown: Mask, rng: np.random.Generator) -> Mask:
         """Return what this annotator takes for the truth, a copy, when the case is opened with the mask `shown`."""
         ...
 
-    def clicks(self, believed: Mask, shown: Mask, geometry: Geometry, rng: np.random.Generator) -> Click | None:
-        """Return the next click, None if all looks right; `believed` changes in place where a mistake goes unnoticed."""
+    def strokes(self, believed: Mask, shown: Mask, geometry: Geometry, rng: np.random.Generator) -> Click | None:
+        """Return the next stroke, None if all looks right; `believed` changes in place where a mistake goes unnoticed."""
         ...
 
 
 class Exact:
-    """The click robot: sees everything and hits it."""
+    """The robot: sees everything and hits it."""
 
     def looks(self, truth: Mask, shown: Mask, rng: np.random.Generator) -> Mask:
         """Return the truth."""
         return truth.copy()
 
-    def clicks(self, believed: Mask, shown: Mask, geometry: Geometry, rng: np.random.Generator) -> Click | None:
-        """Return the robot's click."""
-        return click(believed, shown, geometry, rng)
+    def strokes(self, believed: Mask, shown: Mask, geometry: Geometry, rng: np.random.Generator) -> Click | None:
+        """Return the robot's stroke."""
+        return stroke(believed, shown, geometry, rng)
 
 
 @dataclass(frozen=True)
 class Sloppy:
-    """The click robot with human failings.
+    """The robot with human failings.
 
     Parameters
     ----------
     jitter : float
-        Standard deviation in mm along each axis between where a click was meant to go and where it goes.
+        Standard deviation in mm along each axis between where a stroke was meant to go and where it goes.
     missed : float
         Share of the errors (connected components) that are never seen.
     wrong : float
-        Share of the clicks that paint beside the error, half of them with the wrong value.
+        Share of the strokes that paint beside the error, half of them with the wrong value.
     """
 
     jitter: float = 2.0
@@ -70,9 +70,9 @@ class Sloppy:
         overlooked = np.append(False, rng.random(count) < self.missed)[errors]
         return np.where(overlooked, shown, truth)
 
-    def clicks(self, believed: Mask, shown: Mask, geometry: Geometry, rng: np.random.Generator) -> Click | None:
-        """Return the robot's click where the hand put it."""
-        meant = click(believed, shown, geometry, rng)
+    def strokes(self, believed: Mask, shown: Mask, geometry: Geometry, rng: np.random.Generator) -> Click | None:
+        """Return the robot's stroke where the hand put it."""
+        meant = stroke(believed, shown, geometry, rng)
         if meant is None:
             return None
         done = None

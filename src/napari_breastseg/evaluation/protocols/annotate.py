@@ -1,4 +1,4 @@
-"""One case corrected click by click, in memory: what each click achieves, and how many a Dice takes."""
+"""One case corrected stroke by stroke, in memory: what each stroke achieves, and how many a Dice takes."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ class Corrected:
 
     Parameters
     ----------
-    clicks : tuple of Click
-        In order; a click's mask holds the voxels that it changed, perhaps none.
+    strokes : tuple of Click
+        In order; a stroke's mask holds the voxels that it changed, perhaps none.
     dice : tuple of float
-        Against the truth, of the shown mask before any click and after each one.
+        Against the truth, of the shown mask before any stroke and after each one.
     good_enough : bool
         Whether the annotator believes that the goal was reached.
     """
 
-    clicks: tuple[Click, ...]
+    strokes: tuple[Click, ...]
     dice: tuple[float, ...]
     good_enough: bool
 
 
 def annotate(prediction: Mask, truth: Mask, geometry: Geometry, annotator: Annotator, rng: np.random.Generator) -> Corrected:
-    """Correct `prediction` until it looks good enough to the annotator, or :data:`CAP` clicks are made; the same `rng`, the same clicks."""
+    """Correct `prediction` until it looks good enough to the annotator, or :data:`CAP` strokes are made; `rng` decides all of it."""
     shown = prediction.copy()
     believed = annotator.looks(truth, shown, rng)
-    clicks: list[Click] = []
+    strokes: list[Click] = []
     trail = [dice(shown, truth)]
-    while len(clicks) < CAP and dice(shown, believed) < GOAL:
-        one = annotator.clicks(believed, shown, geometry, rng)
+    while len(strokes) < CAP and dice(shown, believed) < GOAL:
+        one = annotator.strokes(believed, shown, geometry, rng)
         if one is None:
             break
         part = shown[slices(one.box)]
         changed = one.mask & (part != one.value)
         part[changed] = one.value
-        clicks.append(replace(one, mask=changed))
+        strokes.append(replace(one, mask=changed))
         trail.append(dice(shown, truth))
-    return Corrected(tuple(clicks), tuple(trail), dice(shown, believed) >= GOAL)
+    return Corrected(tuple(strokes), tuple(trail), dice(shown, believed) >= GOAL)
 
 
 def corrections_to(threshold: float, trail: Sequence[float]) -> int:

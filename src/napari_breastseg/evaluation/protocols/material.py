@@ -21,11 +21,17 @@ STREAM, STREAM_STEP, SHIFTED, BASE = 100_000, 1_000, 30_000, 40_000
 SHIFTED_CASES, BASE_CASES = 6, 8
 SHIFTED_SHAPE, BASE_SHAPE = (48, 76, 76), (64, 96, 96)
 """One breast in 144 x 137 x 137 mm, or in the field of view of a drawn protocol: small, so that a round takes little time."""
-DIAMETERS = (10.0, 35.0)
+DIAMETERS = (15.0, 45.0)
+SLOW = 0.25
+"""Uptake rate of the benign masses: an initial phase that BI-RADS calls slow, where that of tumours is medium to fast.
+
+All that the model sees of kinetics is one phase before and one after contrast. Masses as fast as tumours could not be told from them by the
+network even with full truth: trained as a whole for 300 steps on 60 such cases it went from Dice 0.49 to 0.52 on others. These can be told.
+"""
 MOST_IN_PLANE = 250.0
 """A drawn field of view above this many mm shows both breasts."""
-SMALLEST_ML = 0.2
-"""A tumour of which the breast left less is not asked for: a sphere of 7 mm."""
+SMALLEST_ML = 1.0
+"""A tumour of which the breast left less is not asked for: in less than a hundred voxels a Dice of 0.85 is a matter of a few."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Material:
 
 
 def stream(seed: int, cases: int) -> Iterator[Examination]:
-    """Make the first `cases` examinations of stream `seed`: another scanner, one tumour of 10 to 35 mm and two to four benign masses."""
+    """Make the first `cases` examinations of stream `seed`: another scanner, one tumour of 15 to 45 mm and two to four benign masses."""
     return islice(examinations(STREAM + STREAM_STEP * seed, SHIFTED_SHAPE, OTHER_SCANNER), cases)
 
 
@@ -65,7 +71,7 @@ def shifted_set() -> tuple[Examination, ...]:
 
 @cache
 def base_set() -> tuple[Examination, ...]:
-    """Examinations of one breast as the starter model learned from, one tumour of 10 to 35 mm each and no benign masses."""
+    """Examinations of one breast as the starter model learned from, one tumour of 15 to 45 mm each and no benign masses."""
     return tuple(islice(examinations(BASE, BASE_SHAPE, None), BASE_CASES))
 
 
@@ -75,7 +81,7 @@ def examinations(first: int, shape: tuple[int, int, int], scanner: Scanner | Non
         rng = np.random.default_rng((seed, 1))
         diameter = float(np.exp(rng.uniform(*np.log(DIAMETERS))))
         benign = int(rng.integers(2, 5)) if scanner else 0
-        phantom = make_phantom(seed, shape, 2, 1, diameter, benign, scanner)
+        phantom = make_phantom(seed, shape, 2, 1, diameter, benign, scanner, SLOW)
         geometry = phantom.case.geometry
         if phantom.tumour.sum() * geometry.voxel_ml >= SMALLEST_ML and geometry.spacing[1] * shape[1] <= MOST_IN_PLANE:
             yield Examination(phantom.case, phantom.tumour)

@@ -1,7 +1,7 @@
 """P2, a stream of cases: predict, correct, call the case done, learn, next case; everything through the session, the loop and its gate.
 
 What is learned on the way is judged apart from the session: each adopted version on two fixed sets, and on the earlier cases now and then
-(P4, see :mod:`napari_breastseg.evaluation.protocols.forgetting`). A stream that was killed goes on where it stopped: the clicks on a case
+(P4, see :mod:`napari_breastseg.evaluation.protocols.forgetting`). A stream that was killed goes on where it stopped: the strokes on a case
 follow from its prediction, so those that the session holds already are not made again.
 """
 
@@ -35,7 +35,7 @@ from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.settings import claim_folder
 
 ANNOTATORS: dict[str, Annotator] = {"exact": Exact(), "sloppy": Sloppy()}
-TOOL = "robot click"
+TOOL = "robot stroke"
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,10 @@ class _Run:
         }
 
     def _record(self, case_id: str, done: Corrected) -> None:
-        """Record the clicks that change something, but for those that are recorded already; a case that looks good enough is done."""
+        """Record the strokes that change something, but for those that are recorded already; a case that looks good enough is done."""
         if any(mark.what == "case-done" for mark in self.session.marks(case_id)):
             return
-        for seq, one in enumerate(one for one in done.clicks if one.mask.any()):
+        for seq, one in enumerate(one for one in done.strokes if one.mask.any()):
             if seq >= self.session.seq(case_id):
                 self.session.record(case_id, Edit(one.box, one.mask, one.value, TOOL, seq))
         if done.good_enough:

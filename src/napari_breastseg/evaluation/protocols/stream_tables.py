@@ -19,8 +19,9 @@ ANCHORS = (
     "under a change of the domain (Kontogianni et al., ECCV 2020, arXiv 1911.12709; 2-D photographs and their clicks, so the order of "
     "magnitude compares, not the figure)."
 )
-CLICKS = (
-    f"A correction is one ball painted in the middle of the largest error. At most {CAP} are made on a case; a Dice that is not reached "
+STROKES = (
+    "A correction is one stroke: the largest ball that paints nothing wrong, in the middle of the largest error, drawn out through it in "
+    f"that slice. At most {CAP} are made on a case; a Dice that is not reached "
     f"counts as {CAP}. Intervals: 95 %, paired bootstrap over (seed, case)."
 )
 

@@ -20,8 +20,8 @@ from napari_breastseg.progress import Job
 DEFAULT_RECIPES: Mapping[str, Sequence[str]] = {"p2": ("frozen", "full"), "p4": tuple(RECIPES), "p5": ("full",)}
 TITLES = {"p2": "Corrections on a stream of cases", "p4": "Forgetting on a stream of cases", "p5": "Sloppy annotators on a stream of cases"}
 SLOPPY = (
-    "Sloppy: clicks tremble by 2 mm along each axis, 10 % of the errors are never seen, 10 % of the clicks paint beside the error (half of "
-    "them with the wrong value), and what was overlooked or painted wrong is approved when the case is done."
+    "Sloppy: strokes tremble by 2 mm along each axis, 10 % of the errors are never seen, 10 % of the strokes paint beside the error (half "
+    "of them with the wrong value), and what was overlooked or painted wrong is approved when the case is done."
 )
 
 
@@ -67,7 +67,7 @@ def simulate_streams(protocol: str, recipes: Sequence[str], seeds: int, plan: Pl
 def _report(protocol: str, found: Mapping[str, Mapping[str, Sequence[Record]]], out: Path) -> dict[str, Any]:
     exact = found["exact"]
     drawn: list[Path] = []
-    notes = [tables.CLICKS]
+    notes = [tables.STROKES]
     if protocol == "p5":
         shown = [tables.sloppy_table({name: {annotator: found[annotator][name] for annotator in found} for name in exact})]
         notes.append(SLOPPY)
