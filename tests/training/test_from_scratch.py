@@ -35,7 +35,7 @@ def test_weights_of_another_preset_are_taken_over_where_they_fit() -> None:
     assert {key.split(".")[0] for key in fresh} == {"stem"}
 
 
-@pytest.mark.parametrize("first", [EXAM_SEEDS.start - 5, EXAM_SEEDS.stop - 1])
+@pytest.mark.parametrize("first", [EXAM_SEEDS[0] - 5, EXAM_SEEDS[-1]])
 def test_the_phantoms_of_the_gate_are_not_trained_on(first: int, tmp_path: Path) -> None:
     config = TrainConfig(steps=1, phantoms=6, seed=first - 1000)
     with pytest.raises(InputError, match="gate judges"):
@@ -76,7 +76,7 @@ def test_the_arms_of_a_trial_see_the_same_batches() -> None:
 
 def test_training_without_phantoms_is_not_refused_for_its_phantoms(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to train on"):
-        run(train_from_scratch(PAPER, TrainConfig(phantoms=0, seed=EXAM_SEEDS.start + 3 - 1000), tmp_path / "run"))
+        run(train_from_scratch(PAPER, TrainConfig(phantoms=0, seed=EXAM_SEEDS[0] - 1000), tmp_path / "run"))
 
 
 def test_a_run_goes_on_with_the_same_data_only(tmp_path: Path, tiny_case: Case) -> None:

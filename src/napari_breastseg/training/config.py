@@ -41,8 +41,8 @@ class LearnConfig:
     seed : int
     """
 
-    steps: int = 60
-    learning_rate: float = 1e-3
+    steps: int = 200
+    learning_rate: float = 2e-3
     trained: Trained | Literal["auto"] = "auto"
     trust: float = 4.0
     reach: int = 4

@@ -40,7 +40,7 @@ from napari_breastseg.training.replay import (
     replay_volumes,
 )
 
-BLENDS = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1)
+BLENDS = (1.0, 0.75, 0.5, 0.35, 0.2, 0.1)
 """Shares of the way from the parent to the fine-tuned weights that are offered to the gate."""
 SAVE_EVERY = 20
 """Steps between two states on disk, from which a killed round goes on."""

@@ -112,7 +112,7 @@ def train_weights(
     if config.phantoms and preset.exemplar is None:
         raise InputError(f"There are no phantoms of {preset.modality}. Ask for none (--phantoms 0) and give a folder of cases (--data).")
     first = 1000 + config.seed
-    if max(first, EXAM_SEEDS.start) < min(first + config.phantoms, EXAM_SEEDS.stop):
+    if not set(EXAM_SEEDS).isdisjoint(range(first, first + config.phantoms)):
         raise InputError("These phantoms include those on which the gate judges. Choose another seed or fewer phantoms.")
     total = config.phantoms + len(labelled)
     if total == 0:

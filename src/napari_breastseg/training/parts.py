@@ -11,7 +11,7 @@ from torch import nn
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.training.config import Trained
 
-RATES: dict[Trained, float] = {"norm-and-head": 3.0, "decoder": 1.0, "all": 0.1}
+RATES: dict[Trained, float] = {"norm-and-head": 1.5, "decoder": 1.0, "all": 0.05}
 """Learning rate of each, relative to the decoder's: the fewer parameters learn, the faster each may."""
 ENOUGH_CASES = 5
 """Corrected cases from which the whole network learns on a GPU."""

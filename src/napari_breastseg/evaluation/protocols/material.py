@@ -1,6 +1,6 @@
 """The phantoms of the protocols: a stream of cases from another scanner, and two fixed sets on which nobody ever learns.
 
-Their seeds are apart from those of the starter weights (1000 to 1119) and of the replay (9000 to 9107).
+Their seeds are apart from those of the starter weights (1000 to 1144) and of the replay (9000 to 9120).
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Plan:
     seed: int
     cases: int = 24
     annotator: str = "exact"
-    learn_every: int = 1
+    learn_every: int = 2
     look_back_every: int = 6
     model: str = "hcma-unet"
     settings: Mapping[str, Any] = field(default_factory=dict)
