@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from monai.losses import DiceCELoss
+from torch.nn.functional import cross_entropy
 
 from napari_breastseg.losses.overlap import partial_ce_dice
 
@@ -37,3 +38,13 @@ def test_nothing_decided_gives_zero_and_finite_gradients() -> None:
     (gradient,) = torch.autograd.grad(value, logits)
     assert value.item() == 0
     assert not gradient.any()
+
+
+def test_weights_are_those_of_the_cross_entropy_alone() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 2, 3, 3, 3), torch.randint(0, 2, (1, 3, 3, 3))
+    weight = torch.zeros(1, 3, 3, 3)
+    weight[0, 1, 1, 1] = 7.0
+    without = partial_ce_dice(logits, labels) - cross_entropy(logits, labels)
+    one = cross_entropy(logits[:, :, 1, 1, 1], labels[:, 1, 1, 1])
+    torch.testing.assert_close(partial_ce_dice(logits, labels, weight), without + one)

@@ -8,15 +8,13 @@ import pytest
 import torch
 
 from napari_breastseg.case import UNDECIDED
-from napari_breastseg.losses.sparse import away_from, class_balance, distillation, trust_region
+from napari_breastseg.losses.sparse import away_from, balance, distillation, trust_region
 
 
-def test_classes_weigh_one_each() -> None:
-    labels = torch.tensor([[[[0, 0, 0, 0, 1, 1, UNDECIDED]]]])
-    weight = class_balance(labels)
-    assert weight[labels == 0].tolist() == [0.25] * 4
-    assert weight[labels == 1].tolist() == [0.5] * 2
-    assert weight[labels == UNDECIDED].tolist() == [0.0]
+def test_tumour_tempting_tissue_and_plain_background_weigh_one_each() -> None:
+    labels = torch.tensor([[[[0, 0, 0, 0, 0, 1, 1, UNDECIDED]]]])
+    before = torch.tensor([[[[0.0, 0.01, 0.02, 0.0, 0.8, 0.9, 0.0, 0.9]]]])
+    assert balance(labels, before)[0, 0, 0].tolist() == [0.25] * 4 + [1.0] + [0.5] * 2 + [0.0]
 
 
 def test_reach_is_a_box_around_what_was_decided() -> None:

@@ -11,7 +11,7 @@ SMOOTH = 1e-5
 
 
 def partial_ce_dice(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Weighted mean cross-entropy plus (1 - Dice of the tumour), both over the decided voxels only.
+    """Mean cross-entropy, weighted if asked for, plus (1 - Dice of the tumour), both over the decided voxels only.
 
     With every voxel decided and no weight it is nnU-Net's CE + Dice (batch Dice, no background, smooth 1e-5).
 
@@ -21,7 +21,7 @@ def partial_ce_dice(logits: Tensor, labels: Tensor, weight: Tensor | None = None
     labels : Tensor, shape (batch, D, H, W), integer
         0 background, 1 tumour, 255 not decided.
     weight : Tensor, shape (batch, D, H, W), optional
-        Weight of each voxel, >= 0.
+        Weight of each voxel in the cross-entropy, >= 0.
 
     Returns
     -------
@@ -36,6 +36,6 @@ def partial_ce_dice(logits: Tensor, labels: Tensor, weight: Tensor | None = None
         cross = -(target * log_p[:, 1] + (1 - target) * log_p[:, 0])
         p = log_p[:, 1].exp()
         mean_cross = (weight * cross).sum() / weight.sum().clamp(min=SMOOTH)
-        overlap = 2 * (weight * p * target).sum()
-        dice = (overlap + SMOOTH) / ((weight * (p + target)).sum() + SMOOTH)
+        overlap = 2 * (decided * p * target).sum()
+        dice = (overlap + SMOOTH) / ((decided * (p + target)).sum() + SMOOTH)
         return mean_cross + (1 - dice)

@@ -6,19 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED
+from napari_breastseg.case import BACKGROUND, TUMOUR
 from napari_breastseg.losses.frloss import dilate
 
 UNSURE = 0.05
-"""Probability from which healthy tissue counts as tempting in :func:`distillation`."""
+"""Probability from which healthy tissue counts as tempting in :func:`balance`."""
 
 
-def class_balance(labels: Tensor) -> Tensor:
-    """Weight of each voxel, such that tumour and background together weigh 1 each; 0 where undecided."""
+def balance(labels: Tensor, before: Tensor) -> Tensor:
+    """Weight of each voxel, such that tumour, tempting healthy tissue and plain background together weigh 1 each; 0 where undecided.
+
+    With tumour and background alone, a false alarm in a case that is labelled throughout would hardly weigh anything beside all the plain
+    background; with a plain mean small tumours would fade unnoticed.
+
+    Parameters
+    ----------
+    labels : Tensor, shape (batch, D, H, W)
+    before : Tensor, same shape
+        The previous model's probability, which tells what is tempting.
+    """
+    tempting = before > UNSURE
     weight = torch.zeros(labels.shape, device=labels.device)
-    for value in (BACKGROUND, TUMOUR):
-        chosen = labels == value
-        weight[chosen] = 1.0 / max(int(chosen.sum()), 1)
+    for group in (labels == TUMOUR, (labels == BACKGROUND) & tempting, (labels == BACKGROUND) & ~tempting):
+        weight[group] = 1.0 / max(int(group.sum()), 1)
     return weight
 
 
@@ -34,13 +44,6 @@ def trust_region(log_odds: Tensor, before: Tensor, where: Tensor) -> Tensor:
 
 
 def distillation(log_odds: Tensor, before: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy to the previous model's probability on a labelled window (Li and Hoiem 2018, learning without forgetting).
-
-    Tumour, tempting healthy tissue and plain background weigh alike, since a plain mean would let small tumours fade unnoticed.
-    """
+    """Cross-entropy to the previous model's probability on a labelled window, balanced (Li and Hoiem 2018, learning without forgetting)."""
     value = binary_cross_entropy_with_logits(log_odds, before, reduction="none")
-    tumour, tempting = labels == TUMOUR, before > UNSURE
-    groups = [tumour, ~tumour & tempting, ~tumour & ~tempting]
-    decided = labels != UNDECIDED
-    means = [value[group & decided].mean() for group in groups if bool((group & decided).any())]
-    return torch.stack(means).sum() / len(groups) if means else value.sum() * 0.0
+    return (balance(labels, before) * value).sum() / 3

@@ -226,14 +226,16 @@ def _strongest(
 ) -> Job[tuple[Weights, Decision]]:
     """Return the strongest blend that passes the gate, or else all that was learned with the reasons against it."""
     refused: tuple[Weights, Decision] | None = None
+    against: dict[str, list[str]] = {}
     for number, share in enumerate(BLENDS):
         blend = {key: torch.lerp(old, learned[key].cpu(), share) for key, old in parent.items()}
         judged = judge(examiner.score(blend), before, at_base)
-        decision = Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share})
+        decision = Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share, "against_more": against})
         payload = {"stage": "judge", "adopted": decision.adopted, "reasons": list(decision.reasons), "figures": dict(decision.figures)}
         yield Progress(number + 1, len(BLENDS), f"Judging the candidate, {share:.0%} of what was learned", payload=payload)
         if decision.adopted:
             return blend, decision
+        against = {**against, f"{share:.0%}": list(decision.reasons)}
         refused = refused or (blend, decision)
     assert refused is not None
     return refused

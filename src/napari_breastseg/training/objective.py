@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from napari_breastseg.case import TUMOUR, UNDECIDED
 from napari_breastseg.losses.frloss import FRLoss
 from napari_breastseg.losses.overlap import partial_ce_dice
-from napari_breastseg.losses.sparse import away_from, class_balance, distillation, trust_region
+from napari_breastseg.losses.sparse import away_from, balance, distillation, trust_region
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import CorrectedWindow, Labels
@@ -91,7 +91,7 @@ class Objective:
 
     def _corrected(self, lesson: Lesson) -> Tensor:
         logits, further = self._outputs(lesson)
-        value = partial_ce_dice(logits, lesson.labels, class_balance(lesson.labels)) + further
+        value = partial_ce_dice(logits, lesson.labels, balance(lesson.labels, lesson.before)) + further
         if self.config.trust:
             value = value + self.config.trust * trust_region(log_odds(logits), lesson.before, lesson.trusted)
         return value
