@@ -157,3 +157,40 @@ def test_a_stroke_is_its_click_and_more_and_paints_nothing_wrong(seed: int) -> N
     area = painted(one, truth.shape)
     assert (area >= painted(first, truth.shape)).all() and (truth[area] == one.value).all()
     assert stroke(truth, truth, space, rng()) is None
+
+
+@pytest.mark.parametrize("spacing", [(2.5, 1.0, 1.0), (3.0, 1.8, 1.8)])
+def test_a_stroke_against_every_ball_measured_to_every_voxel(spacing: tuple[float, float, float]) -> None:
+    truth = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(8, 18, 18)), 3) > 0
+    one = stroke(truth, empty(*truth.shape), geometry(*spacing), rng())
+    first = click(truth, empty(*truth.shape), geometry(*spacing), rng())
+    assert one is not None and first is not None
+    places = np.stack(np.indices(truth.shape), -1) * spacing
+
+    def away(point: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.sqrt(((places - point * spacing) ** 2).sum(-1)))
+
+    def radius(point: npt.NDArray[np.intp]) -> float:
+        return float(away(point)[~truth].min()) - 1e-9
+
+    start = painted(first, truth.shape)
+    (centre,) = (point for point in np.argwhere(start) if np.array_equal(away(point) < radius(point), start))
+    component, _ = ndimage.label(truth, np.ones((3, 3, 3)))
+    way = np.zeros(truth.shape[1:], bool)
+    for y, x in np.argwhere(component[centre[0]] == component[tuple(centre)]):
+        way[y, x] = radius(np.array([centre[0], y, x])) >= radius(centre) / 2
+    joined, _ = ndimage.label(way, np.ones((3, 3)))
+    wanted = empty(*truth.shape)
+    for y, x in np.argwhere(joined == joined[centre[1], centre[2]]):
+        point = np.array([centre[0], y, x])
+        wanted |= away(point) < radius(point)
+    np.testing.assert_array_equal(painted(one, truth.shape), wanted)
+
+
+def test_a_false_alarm_where_there_is_no_tumour_is_erased_with_the_largest_brush() -> None:
+    mask = empty(5, 61, 91)
+    mask[2, 23:34, 20:71] = True
+    one = stroke(empty(*mask.shape), mask, geometry(1, 1, 1), rng())
+    assert one is not None and one.value == 0 and not (mask & ~painted(one, mask.shape)).any()
+    beyond = int(LARGEST_RADIUS) - 1  # voxels nearer than the radius
+    assert one.box[1:] == ((23 - beyond, 34 + beyond), (20 - beyond, 71 + beyond))

@@ -42,8 +42,8 @@ class Drag:
     length: float
 
 
-def distance(true_class: Plane, spacing: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """Distance in mm from each pixel of `true_class` to the nearest pixel outside it; infinite where there is none."""
+def distance(true_class: npt.NDArray[np.bool_], spacing: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """Distance in mm from each pixel or voxel of `true_class` to the nearest one outside it; infinite where there is none."""
     if true_class.all():
         return np.full(true_class.shape, np.inf)
     return np.asarray(ndimage.distance_transform_edt(true_class, sampling=spacing), dtype=np.float64)

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from napari_breastseg.case import Box, Geometry, box_around, slices
 from napari_breastseg.errors import InputError
+from napari_breastseg.evaluation.annotators.brush import distance
 
 LARGEST_RADIUS = 15.0
 """Radius in mm of the largest ball."""
@@ -76,14 +77,14 @@ def stroke(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geomet
     aim = _aim(reference, mask, geometry, rng)
     if aim is None:
         return None
-    painted = _ball(aim.true_class, aim.centre, geometry.spacing)
-    free = ndimage.distance_transform_edt(aim.true_class, sampling=geometry.spacing)
+    painted = np.zeros(aim.true_class.shape, bool)
+    free = distance(aim.true_class, geometry.spacing)
     z = aim.centre[0]
     places, _ = ndimage.label(aim.component[z] & (free[z] >= free[tuple(aim.centre)] / 2), np.ones((3, 3)))
     for y, x in np.argwhere(places == places[aim.centre[1], aim.centre[2]]):
         near = tuple(
             slice(max(0, c - reach), c + reach + 1)
-            for c, reach in zip((z, y, x), (int(min(free[z, y, x], LARGEST_RADIUS) / step) for step in geometry.spacing), strict=True)
+            for c, reach in zip((z, y, x), (1 + int(min(free[z, y, x], LARGEST_RADIUS) / step) for step in geometry.spacing), strict=True)
         )
         centre = np.array([c - part.start for c, part in zip((z, y, x), near, strict=True)])
         painted[near] |= _ball(aim.true_class[near], centre, geometry.spacing)
@@ -132,7 +133,7 @@ def _depth(inside: Volume, margins: tuple[int, ...], spacing: tuple[float, float
 def _ball(true_class: Volume, centre: npt.NDArray[Any], spacing: tuple[float, float, float]) -> Volume:
     """Voxels nearer to the centre than the nearest voxel of the other class is, and than the largest radius; always the centre itself."""
     z, y, x = (((np.arange(n, dtype=float) - c) * s) ** 2 for n, c, s in zip(true_class.shape, centre, spacing, strict=True))
-    distance = z[:, None, None] + y[:, None] + x
-    ball: Volume = distance < min(float(distance[~true_class].min(initial=np.inf)), LARGEST_RADIUS**2) - 1e-9
+    squares = z[:, None, None] + y[:, None] + x
+    ball: Volume = squares < min(float(squares[~true_class].min(initial=np.inf)), LARGEST_RADIUS**2) - 1e-9
     ball[tuple(centre)] = True
     return ball

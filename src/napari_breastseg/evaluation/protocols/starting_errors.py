@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
 
-from napari_breastseg.case import Case
+from napari_breastseg.case import Case, Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.protocols.stream_tables import markdown
 from napari_breastseg.evaluation.protocols.trial import written
@@ -80,9 +81,10 @@ def starting_errors(
     if reference.shape != case.shape or not reference.any():
         raise InputError(f"The reference of {case.name} is on another grid or empty. Give a mask of the tumour on the case's grid.")
     start = load_model(model)
+    first = yield from predict(case, start, device=device)
     starts = []
     for name, further in STARTS.items():
-        shift = yield from _shift(case, reference, start, further, out / "models", device)
+        shift = yield from _shift(case, reference, start, first, further, device)
         chosen = shifted(start, shift, out / "models") if shift else start.path
         done = yield from simulate(case, reference, chosen, rounds, None, device, seed)
         starts.append({"start": name, "shift": round(shift, 3), "model": load_model(chosen).sha, "rounds": done["rounds"]})
@@ -90,16 +92,16 @@ def starting_errors(
     return written(report, _text(report), out)
 
 
-def _shift(case: Case, reference: Reference, start: Model, further: Further, folder: Path, device: str) -> Job[float]:
-    """Return the shift with which a prediction needs no further one."""
-    threshold, shift, model = float(start.card.get("threshold", 0.5)), 0.0, start
-    for _ in range(TRIALS):
-        prediction = yield from predict(case, model, device=device)
-        more = further(np.asarray(prediction.probability), reference, threshold)
-        if more == 0:
-            break
-        shift += more
-        model = load_model(shifted(start, shift, folder))
+def _shift(case: Case, reference: Reference, start: Model, first: Prediction, further: Further, device: str) -> Job[float]:
+    """Return the shift with which a prediction needs no further one; `first` is what the model as it is predicts."""
+    threshold, shift, prediction = float(start.card.get("threshold", 0.5)), 0.0, first
+    with TemporaryDirectory() as folder:
+        for _ in range(TRIALS):
+            more = further(np.asarray(prediction.probability), reference, threshold)
+            if more == 0:
+                break
+            shift += more
+            prediction = yield from predict(case, load_model(shifted(start, shift, Path(folder))), device=device)
     return shift
 
 

@@ -1,8 +1,8 @@
 """P2, a stream of cases: predict, correct, call the case done, learn, next case; everything through the session, the loop and its gate.
 
 What is learned on the way is judged apart from the session: each adopted version on two fixed sets, and on the earlier cases now and then
-(P4, see :mod:`napari_breastseg.evaluation.protocols.forgetting`). A stream that was killed goes on where it stopped: the strokes on a case
-follow from its prediction, so those that the session holds already are not made again.
+(P4, see :func:`napari_breastseg.evaluation.protocols.figures.forgetting`). A stream that was killed goes on where it stopped: the strokes on
+a case follow from its prediction, so those that the session holds already are not made again.
 """
 
 from __future__ import annotations
@@ -155,9 +155,9 @@ class _Run:
         rng = np.random.default_rng((self.plan.seed, number))
         annotator = ANNOTATORS[self.plan.annotator]
         done = annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng)
-        clicked = time.perf_counter()
+        annotated = time.perf_counter()
         self._record(case_id, done)
-        seconds = {"predict": predicted - started, "annotate": clicked - predicted, "record": time.perf_counter() - clicked}
+        seconds = {"predict": predicted - started, "annotate": annotated - predicted, "record": time.perf_counter() - annotated}
         return {
             "case": examination.case.name,
             "ml": round(float(examination.truth.sum()) * examination.case.geometry.voxel_ml, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,8 +58,9 @@ def problems_with(root: Path, folder: Path, manifest: Manifest) -> list[str]:
 
 
 def strangers(folder: Path, manifest: Manifest) -> list[Path]:
-    """Return the files and links under `folder` that are not in its manifest."""
-    found = (path for path in folder.rglob("*") if is_link(path) or path.is_file())
+    """Return the files and links under `folder` that are not in its manifest; a folder that is thinned out meanwhile has none."""
+    entries = (Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files))
+    found = [path for path in entries if is_link(path) or path.is_file()]
     return sorted(path for path in found if path.relative_to(folder).as_posix() not in manifest)
 
 
