@@ -1,8 +1,8 @@
 """P2, a stream of cases: predict, correct, call the case done, learn, next case; everything through the session, the loop and its gate.
 
 What is learned on the way is judged apart from the session: each adopted version on two fixed sets, and on the earlier cases now and then
-(P4, see :func:`napari_breastseg.evaluation.protocols.figures.forgetting`). A stream that was killed goes on where it stopped: the strokes on
-a case follow from its prediction, so those that the session holds already are not made again.
+(P4, see :func:`napari_breastseg.evaluation.protocols.figures.forgetting`). A stream that was killed goes on where it stopped: the strokes
+on a case follow from its prediction, so those that the session holds already are not made again.
 """
 
 from __future__ import annotations
