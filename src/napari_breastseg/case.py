@@ -21,6 +21,8 @@ Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 BACKGROUND, TUMOUR, UNDECIDED = 0, 1, 255
 """Values of an annotation: healthy tissue, tumour, and not decided by the person."""
+REFINED_WITH = "refined_with"
+"""The detail of a prediction that was refined with strokes: it is not what its model says alone."""
 
 
 def slices(box: Box) -> tuple[slice, slice, slice]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_breastseg.case import UNDECIDED
-from napari_breastseg.losses.sparse import away_from, balance, distillation, trust_region
+from napari_breastseg.losses.sparse import balance, distillation, trust_region, trusted
 
 
 def test_tumour_tempting_tissue_and_plain_background_weigh_one_each() -> None:
@@ -17,23 +17,29 @@ def test_tumour_tempting_tissue_and_plain_background_weigh_one_each() -> None:
     assert balance(labels, before)[0, 0, 0].tolist() == [0.25] * 4 + [1.0] + [0.5] * 2 + [0.0]
 
 
-def test_reach_is_a_box_around_what_was_decided() -> None:
-    decided = torch.zeros(1, 7, 7, 7, dtype=torch.bool)
-    decided[0, 3, 3, 3] = True
-    away = away_from(decided, 2)
-    assert away.sum() == 7**3 - 5**3
-    assert away[0, 1, 1, 1] == 0
-    assert away[0, 0, 3, 3] == 1
+def test_trust_weighs_tumour_tempting_tissue_and_background_near_and_far_alike_beyond_a_box_around_corrections() -> None:
+    decided = torch.zeros(1, 15, 15, 15, dtype=torch.bool)
+    decided[0, 7, 7, 7] = True
+    before = torch.zeros(1, 15, 15, 15)
+    before[0, 0, 0, :2], before[0, 7, 7, 2:13], before[0, 14, 14, 14] = 0.9, 0.8, 0.2
+    weight = trusted(decided, before, 2)
+    assert not weight[0, 5:10, 5:10, 5:10].any()
+    assert weight[0, 7, 7, 2:5].tolist() == weight[0, 7, 7, 10:13].tolist() == [pytest.approx(0.25 / 8)] * 3
+    assert weight[0, 0, 0, 0] == weight[0, 7, 7, 2]
+    assert weight[0, 14, 14, 14] == 0.25
+    near, far = 13**3 - 5**3 - 6, 15**3 - 13**3 - 3
+    assert float(weight[0, 1, 1, 1]) == pytest.approx(0.25 / near) and float(weight[0, 0, 5, 5]) == pytest.approx(0.25 / far)
+    assert float(weight.sum()) == pytest.approx(1)
 
 
 def test_trust_is_least_where_nothing_changed_and_blind_near_corrections() -> None:
     before = torch.tensor([[[[0.2, 0.9]]]])
-    same, where = torch.logit(before), torch.tensor([[[[1.0, 0.0]]]])
-    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
-    assert float(trust_region(same, before, where)) == pytest.approx(entropy, rel=1e-5)
-    assert float(trust_region(same + 1, before, where)) > entropy
+    same, weight = torch.logit(before), torch.tensor([[[[0.5, 0.0]]]])
+    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8)) / 2
+    assert float(trust_region(same, before, weight)) == pytest.approx(entropy, rel=1e-5)
+    assert float(trust_region(same + 1, before, weight)) > entropy
     moved = same + torch.tensor([0.0, 5.0])
-    assert float(trust_region(moved, before, where)) == pytest.approx(entropy, rel=1e-5)
+    assert float(trust_region(moved, before, weight)) == pytest.approx(entropy, rel=1e-5)
 
 
 def test_a_small_tumour_weighs_as_much_as_all_plain_background() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -53,6 +54,14 @@ class Grid:
         """Return the same box at twice the spacing, covered by windows of `patch` voxels."""
         half = resample(self.channels, [max(1, n // 2) for n in self.shape])
         return Grid(self.box, half, plan_windows(half.shape[1:], patch))
+
+    def on_case(self, window: Box) -> Box:
+        """Return the voxels of the case that a window covers."""
+        z, y, x = (
+            (start + int(low * (end - start) / m), start + min(end - start, math.ceil(high * (end - start) / m)))
+            for (low, high), (start, end), m in zip(window, self.box, self.shape, strict=True)
+        )
+        return z, y, x
 
     def to_case(self, values: Map) -> Map:
         """Resample values (z, y, x) on the working grid to the voxels of the box."""

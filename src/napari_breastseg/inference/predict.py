@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,11 +147,7 @@ class _Pass:
         """Run the windows, those with the likeliest candidates first; yield the box of the case that each one covers."""
         for window in sorted(self.grid.windows, key=lambda w: -float(self.guide[slices(w)].max())):
             blend(self.sum, self.weight, window, runner.probability(self.grid.window(window)))
-            z, y, x = (
-                (start + int(low * (end - start) / m), start + min(end - start, math.ceil(high * (end - start) / m)))
-                for (low, high), (start, end), m in zip(window, self.box, self.grid.shape, strict=True)
-            )
-            yield z, y, x
+            yield self.grid.on_case(window)
 
     def probability(self) -> Map:
         """Blended probability so far, on the grid of the case; the guide stands where no window has been."""

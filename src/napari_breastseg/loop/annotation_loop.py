@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_breastseg.case import UNDECIDED, Case, Prediction
 from napari_breastseg.compute import Where, here, in_child
@@ -22,6 +23,7 @@ from napari_breastseg.session.disk.places import ENCODED
 from napari_breastseg.session.rows import RoundRow
 from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import Correction
+from napari_breastseg.training.refine import refine
 
 LEARNER = "napari_breastseg.training.from_corrections:learn"
 FEWEST_VOXELS = 50
@@ -112,6 +114,48 @@ class AnnotationLoop:
         self.session.add_prediction(case_id, prediction)
         return prediction
 
+    def own_prediction(self, case_id: str) -> Prediction | None:
+        """Return the latest prediction of a case that is a model's alone, not refined with strokes; None if there is none."""
+        own = [row.id for row in self.session.predictions(case_id) if not row.refined]
+        return self.session.prediction(case_id, own[-1]) if own else None
+
+    def refine(self, case_id: str, annotation: npt.NDArray[np.uint8] | None = None) -> Job[Prediction]:
+        """Predict again what the strokes on a case touch, with a decoder that follows them, and store it; the model stays as it is.
+
+        Parameters
+        ----------
+        case_id : str
+        annotation : ndarray, shape (z, y, x), uint8, optional
+            The strokes; the session's if not given.
+
+        Raises
+        ------
+        InputError
+            If the case was not predicted yet, or has no strokes where the model looks.
+        ModelError, ComputeError, SessionError
+            As :meth:`predict`.
+        """
+        before = self._predicted(case_id)
+        model = load_model(self.session.model_path(before.model))
+        strokes = self.session.annotation(case_id) if annotation is None else annotation
+        job = refine(self.session.case(case_id), model, before, strokes, device=self.device, cache=self.session.path / ENCODED)
+        prediction = yield from job
+        self.session.add_prediction(case_id, prediction)
+        return prediction
+
+    def unrefine(self, case_id: str) -> Prediction:
+        """Show again what the model said of a case before it was refined, and return it; both predictions are kept.
+
+        Raises
+        ------
+        InputError
+            If the case was not predicted yet.
+        """
+        before = self._predicted(case_id)
+        if self.session.predictions(case_id)[-1].refined:
+            self.session.add_prediction(case_id, before)
+        return before
+
     def learn(self, config: LearnConfig | None = None) -> Job[RoundOutcome]:
         """Learn from all corrections of the session and adopt the candidate if the gate lets it pass.
 
@@ -151,6 +195,12 @@ class AnnotationLoop:
             candidate = self.session.add_model(result.weights, load_model(result.weights).card)
             number = self.session.add_round(list(seqs), parent, candidate, decision.adopted, decision.reasons, figures, seqs)
         return RoundOutcome(number, decision.adopted, tuple(decision.reasons), figures, parent, candidate, result.seconds)
+
+    def _predicted(self, case_id: str) -> Prediction:
+        before = self.own_prediction(case_id)
+        if before is None:
+            raise InputError("This case has no prediction yet. Predict it first, correct a place, then refine.")
+        return before
 
     def _current(self) -> str:
         sha = self.session.current_model

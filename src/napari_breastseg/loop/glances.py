@@ -122,7 +122,7 @@ class Glances:
         return [float(value) for value in np.mean(seen, 0)]
 
     def _disagreement(self, case_id: str, before: str) -> Job[float]:
-        latest = {row.model: row.id for row in self._session.predictions(case_id)}
+        latest = {row.model: row.id for row in self._session.predictions(case_id) if not row.refined}
         if self._current in latest and before in latest:
             (value,) = yield from self._remembered(
                 case_id, f"stored-{before[:16]}", 1, lambda: self._between_stored(case_id, latest[self._current], latest[before])

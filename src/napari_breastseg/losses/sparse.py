@@ -10,7 +10,9 @@ from napari_breastseg.case import BACKGROUND, TUMOUR
 from napari_breastseg.losses.frloss import dilate
 
 UNSURE = 0.05
-"""Probability from which healthy tissue counts as tempting in :func:`balance`."""
+"""Probability from which healthy tissue counts as tempting."""
+NEAR = 3
+"""Background counts as near a correction within so many times the reach of the trust region."""
 
 
 def balance(labels: Tensor, before: Tensor) -> Tensor:
@@ -32,15 +34,32 @@ def balance(labels: Tensor, before: Tensor) -> Tensor:
     return weight
 
 
-def away_from(decided: Tensor, reach: int) -> Tensor:
-    """1.0 where no voxel of `decided`, shape (batch, D, H, W), is within `reach` voxels along every axis, else 0.0."""
-    return 1.0 - dilate(decided, reach).float()
+def trusted(decided: Tensor, before: Tensor, reach: int) -> Tensor:
+    """Weight of each voxel in the trust region; 0 within `reach` voxels of a correction, along every axis.
+
+    Farther away four groups weigh a quarter each: what the previous model called tumour, what tempted it, and plain background near the
+    corrections and far from them. With a plain mean, growing too far beside a correction would cost nothing.
+
+    Parameters
+    ----------
+    decided : Tensor, shape (batch, D, H, W), bool
+        What was corrected.
+    before : Tensor, same shape
+        The previous model's probability.
+    reach : int
+    """
+    away = ~dilate(decided, reach)
+    near = dilate(decided, NEAR * reach)
+    tumour, tempting = before > 0.5, before > UNSURE
+    weight = torch.zeros(before.shape, device=before.device)
+    for group in (tumour, tempting & ~tumour, near & ~tempting, ~near & ~tempting):
+        weight[away & group] = 0.25 / max(int((away & group).sum()), 1)
+    return weight
 
 
-def trust_region(log_odds: Tensor, before: Tensor, where: Tensor) -> Tensor:
-    """Cross-entropy to the previous model's probability `before`, averaged over the voxels `where` it is still believed."""
-    value = binary_cross_entropy_with_logits(log_odds, before, reduction="none")
-    return (where * value).sum() / where.sum().clamp(min=1)
+def trust_region(log_odds: Tensor, before: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy to the previous model's probability `before`, weighed voxel by voxel; see :func:`trusted`."""
+    return (weight * binary_cross_entropy_with_logits(log_odds, before, reduction="none")).sum()
 
 
 def distillation(log_odds: Tensor, before: Tensor, labels: Tensor) -> Tensor:

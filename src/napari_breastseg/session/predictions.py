@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from napari_breastseg.case import Prediction
+from napari_breastseg.case import REFINED_WITH, Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.disk.durable import aside, in_words, publish, settle
@@ -113,15 +113,16 @@ class Predictions:
         return None if row is None else self._array(row, "refined")
 
     def by(self, case_id: str, model: str) -> npt.NDArray[np.uint8] | None:
-        """Return the latest refined mask that a model gave of the case, also one that was only compared; None if it never did."""
+        """Return the latest refined mask that a model alone gave of the case, also one that was only compared; None if it never did."""
         self._cases.row(case_id)
-        found = self._journal.rows("prediction", "case_id=? AND model=?", (case_id, model))
+        rows = self._journal.rows("prediction", "case_id=? AND model=?", (case_id, model))
+        found = [row for row in rows if not _said(row, REFINED_WITH)]
         return self._array(found[-1], "refined") if found else None
 
     def _shown(self, case_id: str) -> list[sqlite3.Row]:
         self._cases.row(case_id)
         found = self._journal.rows("prediction", "case_id=?", (case_id,))
-        return [row for row in found if not _only_compared(row)]
+        return [row for row in found if not _said(row, _ASIDE)]
 
     def _row(self, case_id: str, number: int | None) -> sqlite3.Row | None:
         found = self._shown(case_id)
@@ -151,9 +152,9 @@ class Predictions:
         return StoredImage(self._root, self.folder(row["id"]) / path, "0", manifest, shape, dtype)
 
 
-def _only_compared(row: sqlite3.Row) -> bool:
+def _said(row: sqlite3.Row, detail: str) -> bool:
     details = from_json(row["details"], _named(row))
-    return isinstance(details, dict) and _ASIDE in details
+    return isinstance(details, dict) and detail in details
 
 
 def _named(row: sqlite3.Row) -> str:

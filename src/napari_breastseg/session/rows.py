@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import Box
+from napari_breastseg.case import REFINED_WITH, Box
 
 MarkKind: TypeAlias = Literal["slice-reviewed", "case-done"]
 
@@ -80,6 +80,11 @@ class PredictionRow:
     time: str
     details: Mapping[str, Any]
     seq: int
+
+    @property
+    def refined(self) -> bool:
+        """Whether it is what the model says together with the strokes, not what it says alone."""
+        return REFINED_WITH in self.details
 
 
 @dataclass(frozen=True)

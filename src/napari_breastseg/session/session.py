@@ -264,7 +264,7 @@ class Session:
         return self._open.predictions.add(case_id, prediction, only_compared)
 
     def predicted_by(self, case_id: str, model: str) -> npt.NDArray[np.uint8] | None:
-        """Return the latest refined mask that the model with this sha256 gave of a case, None if there is none."""
+        """Return the latest refined mask that the model with this sha256 gave of a case without strokes, None if there is none."""
         return self._open.predictions.by(case_id, model)
 
     def predictions(self, case_id: str) -> list[PredictionRow]:

@@ -131,7 +131,8 @@ class Timeline:
     def _predicted(self, case_id: str) -> Iterator[Moment]:
         for row in self._predictions.rows(case_id):
             version = Version(row.seq, row.id)
-            yield Moment("prediction", row.time, row.time, version, version, f"Prediction by {row.model[:8]}", model=row.model)
+            words = f"Prediction by {row.model[:8]}" + (", refined with the strokes" if row.refined else "")
+            yield Moment("prediction", row.time, row.time, version, version, words, model=row.model)
 
     def _marked(self, case_id: str) -> Iterator[Moment]:
         for mark in marks(self._journal, case_id):

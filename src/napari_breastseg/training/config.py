@@ -45,7 +45,7 @@ class LearnConfig:
     learning_rate: float = 2e-3
     trained: Trained | Literal["auto"] = "auto"
     trust: float = 4.0
-    reach: int = 4
+    reach: int = 8
     replay: float = 2.0
     distillation: float = 4.0
     earlier: bool = True

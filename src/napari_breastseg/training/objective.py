@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from napari_breastseg.case import TUMOUR, UNDECIDED
 from napari_breastseg.losses.frloss import FRLoss
 from napari_breastseg.losses.overlap import partial_ce_dice
-from napari_breastseg.losses.sparse import away_from, balance, distillation, trust_region
+from napari_breastseg.losses.sparse import balance, distillation, trust_region, trusted
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import CorrectedWindow, Labels
@@ -22,7 +22,7 @@ from napari_breastseg.training.encoded import Source, log_odds, probability
 
 @dataclass(frozen=True)
 class Lesson:
-    """One window, its labels, what the network said of it before learning, and where that is still believed."""
+    """One window, its labels, what the network said of it before learning, and how much that is still believed where."""
 
     source: Source
     labels: Tensor
@@ -69,8 +69,9 @@ class Objective:
         self.frloss = FRLoss(weight=config.frloss) if config.frloss else None
 
     def _lesson(self, source: Source, labels: Labels, decided: Labels | None = None) -> Lesson:
-        trusted = away_from(self._tensor((labels if decided is None else decided) != UNDECIDED), self.config.reach)
-        return Lesson(source, self._tensor(labels), self._tensor(probability(source, self.network)), trusted)
+        before = self._tensor(probability(source, self.network))
+        weight = trusted(self._tensor((labels if decided is None else decided) != UNDECIDED), before, self.config.reach)
+        return Lesson(source, self._tensor(labels), before, weight)
 
     def _tensor(self, array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]

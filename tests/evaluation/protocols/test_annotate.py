@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from napari_breastseg.case import Geometry
 from napari_breastseg.evaluation.annotators.clicks import Click
 from napari_breastseg.evaluation.annotators.sloppy import Exact, Sloppy
-from napari_breastseg.evaluation.protocols.annotate import CAP, annotate, corrections_to
+from napari_breastseg.evaluation.protocols.annotate import CAP, Corrected, annotate, corrections_to
+from napari_breastseg.progress import run
 
 CUBE = Geometry((1.0, 1.0, 1.0), np.eye(4), (20, 20, 20))
+
+
+def corrected(*arguments: Any) -> Corrected:
+    return run(annotate(*arguments))
 
 
 class Dictated:
@@ -28,7 +35,7 @@ def test_corrections_are_counted_as_by_hand() -> None:
     truth[..., :10] = 1
     shown = truth.copy()
     shown[..., 4:] = 0
-    done = annotate(shown, truth, CUBE, Dictated(), np.random.default_rng(0))
+    done = corrected(shown, truth, CUBE, Dictated(), np.random.default_rng(0))
     assert done.dice == pytest.approx([8 / 14, 10 / 15, 12 / 16, 14 / 17, 16 / 18, 18 / 19])
     assert [corrections_to(t, done.dice) for t in (0.5, 0.75, 0.80, 0.85, 0.90, 0.99)] == [0, 2, 3, 4, 5, CAP]
     assert shown.sum() == 4  # what was given stays as it was
@@ -37,11 +44,11 @@ def test_corrections_are_counted_as_by_hand() -> None:
 def test_the_exact_annotator_reaches_its_goal_or_gives_up() -> None:
     truth = np.zeros((20, 20, 20), np.uint8)
     truth[4:14, 4:14, 4:14] = 1
-    done = annotate(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
+    done = corrected(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
     assert done.dice[0] == 0 and len(done.dice) == len(done.strokes) + 1 <= CAP + 1
     assert all(b > a for a, b in zip(done.dice, done.dice[1:], strict=False))
     assert done.dice[-1] >= 0.9 or len(done.strokes) == CAP
-    again = annotate(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
+    again = corrected(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0))
     assert again.dice == done.dice and all(a.box == b.box for a, b in zip(again.strokes, done.strokes, strict=True))
 
 
@@ -49,7 +56,7 @@ def test_a_sloppy_annotator_that_never_errs_is_exact() -> None:
     truth = np.zeros((20, 20, 20), np.uint8)
     truth[4:14, 4:14, 4:14] = 1
     trails = [
-        annotate(np.zeros_like(truth), truth, CUBE, one, np.random.default_rng(3)).dice[1] for one in (Exact(), Sloppy(0.0, 0.0, 0.0))
+        corrected(np.zeros_like(truth), truth, CUBE, one, np.random.default_rng(3)).dice[1] for one in (Exact(), Sloppy(0.0, 0.0, 0.0))
     ]
     assert trails[0] == trails[1]
 
@@ -93,6 +100,6 @@ def test_wrong_strokes_change_what_is_shown_and_stay() -> None:
     truth[10:20, 10:20, 10:20] = 1
     shown = truth.copy()
     shown[:, :, 15:] = 0
-    done = annotate(shown, truth, CUBE, Sloppy(jitter=0.0, missed=0.0, wrong=1.0), np.random.default_rng(1))
+    done = corrected(shown, truth, CUBE, Sloppy(jitter=0.0, missed=0.0, wrong=1.0), np.random.default_rng(1))
     assert all(one.mask.any() for one in done.strokes)
     assert done.dice[-1] < 0.9 or len(done.strokes) == CAP

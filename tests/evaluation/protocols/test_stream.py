@@ -58,7 +58,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
     monkeypatch.setattr(streaming, "base_set", lambda: (examination(100),))
     monkeypatch.setattr(streaming, "shifted_set", lambda: (examination(200), examination(201)))
     base = save_model({"weight": torch.zeros(2)}, {"preset": "hcma-unet/practical", "parent": None}, tmp_path)
-    return Plan("full", 0, cases=4, learn_every=1, look_back_every=2, model=str(base))
+    return Plan("learn", 0, cases=4, learn_every=1, look_back_every=2, model=str(base))
 
 
 def without_seconds(record: dict[str, Any]) -> dict[str, Any]:
@@ -147,19 +147,19 @@ def test_a_kill_between_strokes_and_between_round_and_record(
 def test_finished_streams_are_not_run_again_and_settings_stay(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import stream_learner
 
-    first = run(simulate_streams("p2", ["frozen", "full"], 2, plan, tmp_path))
+    first = run(simulate_streams("p2", ["frozen", "learn"], 2, plan, tmp_path))
     done = len(stream_learner.learned_from)
     assert done == 8
-    again = run(simulate_streams("p2", ["frozen", "full"], 2, plan, tmp_path))
+    again = run(simulate_streams("p2", ["frozen", "learn"], 2, plan, tmp_path))
     assert again == first and len(stream_learner.learned_from) == done
-    saved = first["figures"]["exact"]["full"]["corrections_to_0.85"]["saved_percent"]
+    saved = first["figures"]["exact"]["learn"]["corrections_to_0.85"]["saved_percent"]
     assert 0 < saved[1] <= saved[0] <= saved[2]
     assert {Path(path).name for path in first["files"]} >= {"p2.md", "p2.json", "dice-before.png", "forgetting.png"}
-    assert run(simulate_streams("p4", ["full"], 1, plan, tmp_path))["figures"]["exact"]["full"]["forgetting"][0]["adopted"] == 2
-    sloppy = run(simulate_streams("p5", ["full"], 1, plan, tmp_path))
+    assert run(simulate_streams("p4", ["learn"], 1, plan, tmp_path))["figures"]["exact"]["learn"]["forgetting"][0]["adopted"] == 2
+    sloppy = run(simulate_streams("p5", ["learn"], 1, plan, tmp_path))
     assert set(sloppy["figures"]) == {"exact", "sloppy"} and len(stream_learner.learned_from) == done + 4
     with pytest.raises(InputError, match="cases"):
-        run(simulate_streams("p2", ["full"], 1, replace(plan, cases=5), tmp_path))
+        run(simulate_streams("p2", ["learn"], 1, replace(plan, cases=5), tmp_path))
     with pytest.raises(InputError, match="Choose among frozen"):
         run(simulate_streams("p2", ["best"], 1, plan, tmp_path))
     with pytest.raises(InputError, match="Choose p2"):

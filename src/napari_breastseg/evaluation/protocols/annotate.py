@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import Geometry, slices
+from napari_breastseg.case import UNDECIDED, Geometry, overlay, slices
 from napari_breastseg.evaluation.annotators.clicks import Click
 from napari_breastseg.evaluation.annotators.sloppy import Annotator
 from napari_breastseg.evaluation.metrics import dice
+from napari_breastseg.progress import Job
 
 CAP = 20
 """Corrections after which the annotator gives up; a Dice that was not reached counts as so many."""
@@ -20,6 +21,8 @@ GOAL = 0.90
 THRESHOLDS = (0.80, 0.85, 0.90)
 
 Mask = npt.NDArray[np.uint8]
+Refine = Callable[[Mask], Job[Mask]]
+"""Returns what is predicted with all strokes so far: 0 or 1, 255 where nothing was said."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,14 @@ class Corrected:
     good_enough: bool
 
 
-def annotate(prediction: Mask, truth: Mask, geometry: Geometry, annotator: Annotator, rng: np.random.Generator) -> Corrected:
-    """Correct `prediction` until it looks good enough to the annotator, or :data:`CAP` strokes are made; `rng` decides all of it."""
+def annotate(
+    prediction: Mask, truth: Mask, geometry: Geometry, annotator: Annotator, rng: np.random.Generator, refine: Refine | None = None
+) -> Job[Corrected]:
+    """Correct `prediction` until it looks good enough to the annotator, or :data:`CAP` strokes are made; `rng` decides all of it.
+
+    With `refine` the mask is refined with the strokes after each of them; what was painted stays as it was painted.
+    """
+    predicted, annotation = prediction, np.full(prediction.shape, UNDECIDED, np.uint8)
     shown = prediction.copy()
     believed = annotator.looks(truth, shown, rng)
     strokes: list[Click] = []
@@ -51,10 +60,12 @@ def annotate(prediction: Mask, truth: Mask, geometry: Geometry, annotator: Annot
         one = annotator.strokes(believed, shown, geometry, rng)
         if one is None:
             break
-        part = shown[slices(one.box)]
-        changed = one.mask & (part != one.value)
-        part[changed] = one.value
+        changed = one.mask & (shown[slices(one.box)] != one.value)
+        annotation[slices(one.box)][changed] = one.value
         strokes.append(replace(one, mask=changed))
+        if refine is not None and changed.any():
+            predicted = yield from refine(annotation)
+        shown = overlay(predicted, annotation)
         trail.append(dice(shown, truth))
     return Corrected(tuple(strokes), tuple(trail), dice(shown, believed) >= GOAL)
 

@@ -24,21 +24,26 @@ class Recipe:
         What differs from the default :class:`~napari_breastseg.training.config.LearnConfig`.
     learns : bool
         False for the model that stays as it is.
+    refines : bool
+        Whether the prediction of the case at hand is refined with the strokes on it, after each of them.
     """
 
     label: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     learns: bool = True
+    refines: bool = False
 
 
 RECIPES = {
     "frozen": Recipe("frozen", learns=False),
+    "refine": Recipe("frozen, refined with the strokes on the case", learns=False, refines=True),
     "naive": Recipe("naive: corrections alone, every candidate adopted", {"trust": 0.0, **_REPLAYED, **_REGULARISED}),
     "trust": Recipe("+ trust region", {**_REPLAYED, **_REGULARISED}),
     "replay": Recipe("+ replay of exemplars and earlier cases", _REGULARISED),
-    "full": Recipe("+ L2-SP, EMA, gate, restarts: the product"),
-    "norm-and-head": Recipe("the product, norms and head alone", {"trained": "norm-and-head"}),
-    "from-base": Recipe("the product, from the base model each time", {"restart": 1}),
+    "learn": Recipe("+ L2-SP, EMA, gate, restarts"),
+    "full": Recipe("+ refined with the strokes on the case: the product", refines=True),
+    "norm-and-head": Recipe("learning, norms and head alone", {"trained": "norm-and-head"}),
+    "from-base": Recipe("learning, from the base model each time", {"restart": 1}),
 }
 
 

@@ -1,4 +1,4 @@
-"""P2, a stream of cases: predict, correct, call the case done, learn, next case; everything through the session, the loop and its gate.
+"""P2, a stream of cases: predict, correct and refine, call it done, learn, next case; everything through the session, loop and the gate.
 
 What is learned on the way is judged apart from the session: each adopted version on two fixed sets, and on the earlier cases now and then
 (P4, see :func:`napari_breastseg.evaluation.protocols.figures.forgetting`). A stream that was killed goes on where it stopped: the strokes
@@ -12,11 +12,14 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from napari_breastseg.case import REFINED_WITH, Case, Prediction
 from napari_breastseg.compute import here
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.annotators.sloppy import Annotator, Exact, Sloppy
@@ -28,10 +31,12 @@ from napari_breastseg.inference import predict
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.loop.approval import approve
-from napari_breastseg.methods.model import load_model
+from napari_breastseg.methods.model import Model, load_model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session
+from napari_breastseg.session.disk.places import ENCODED
 from napari_breastseg.training.config import LearnConfig
+from napari_breastseg.training.refine import refine
 from napari_breastseg.training.settings import claim_folder
 
 ANNOTATORS: dict[str, Annotator] = {"exact": Exact(), "sloppy": Sloppy()}
@@ -65,8 +70,8 @@ class Plan:
     seed: int
     cases: int = 24
     annotator: str = "exact"
-    learn_every: int = 2
-    look_back_every: int = 6
+    learn_every: int = 3
+    look_back_every: int = 12
     model: str = "hcma-unet"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -150,13 +155,16 @@ class _Run:
         """Predict a case and correct it until it is done."""
         case_id = self.session.add_case(examination.case)
         started = time.perf_counter()
-        prediction = self.session.prediction(case_id) or (yield from self.loop.predict(case_id))
+        prediction = self.loop.own_prediction(case_id) or (yield from self.loop.predict(case_id))
         predicted = time.perf_counter()
         rng = np.random.default_rng((self.plan.seed, number))
         annotator = ANNOTATORS[self.plan.annotator]
-        done = annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng)
+        shown, refiner = [prediction], None
+        if self.recipe.refines:
+            refiner = partial(self._refine, examination.case, load_model(self.session.model_path(prediction.model)), shown)
+        done = yield from annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng, refiner)
         annotated = time.perf_counter()
-        self._record(case_id, done)
+        self._record(case_id, done, shown[-1])
         seconds = {"predict": predicted - started, "annotate": annotated - predicted, "record": time.perf_counter() - annotated}
         return {
             "case": examination.case.name,
@@ -165,13 +173,24 @@ class _Run:
             "seconds": _rounded(seconds),
         }
 
-    def _record(self, case_id: str, done: Corrected) -> None:
-        """Record the strokes that change something, but for those that are recorded already; a case that looks good enough is done."""
+    def _refine(self, case: Case, model: Model, shown: list[Prediction], annotation: npt.NDArray[np.uint8]) -> Job[npt.NDArray[np.uint8]]:
+        """Refine the first of the predictions that were `shown`, and append the result."""
+        refined = yield from refine(case, model, shown[0], annotation, device=self.device, cache=self.session.path / ENCODED)
+        shown.append(refined)
+        return refined.refined
+
+    def _record(self, case_id: str, done: Corrected, shown: Prediction) -> None:
+        """Record the strokes that change something, but for those that are recorded already, and what was shown at last.
+
+        A case that looks good enough is done.
+        """
         if any(mark.what == "case-done" for mark in self.session.marks(case_id)):
             return
         for seq, one in enumerate(one for one in done.strokes if one.mask.any()):
             if seq >= self.session.seq(case_id):
                 self.session.record(case_id, Edit(one.box, one.mask, one.value, TOOL, seq))
+        if REFINED_WITH in shown.details and not self.session.predictions(case_id)[-1].refined:
+            self.session.add_prediction(case_id, shown)
         if done.good_enough:
             approve(self.session, case_id)
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from napari_breastseg.evaluation.protocols.figures import Record, before, needed
 from napari_breastseg.evaluation.protocols.recipes import RECIPES
 
-COLOURS = dict(zip(RECIPES, ("#000000", "#d55e00", "#e69f00", "#56b4e9", "#0072b2", "#cc79a7", "#009e73"), strict=True))
+_HUES = ("#000000", "#999999", "#d55e00", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#f0e442")  # Okabe and Ito's, and grey
+COLOURS = dict(zip(RECIPES, _HUES, strict=True))
 """Okabe and Ito's: people with colour-blindness can tell them apart."""
 WINDOW = 5
 """Cases over which a curve is averaged."""

@@ -17,7 +17,7 @@ from napari_breastseg.evaluation.protocols.stream_plots import draw_streams
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.progress import Job
 
-DEFAULT_RECIPES: Mapping[str, Sequence[str]] = {"p2": ("frozen", "full"), "p4": tuple(RECIPES), "p5": ("full",)}
+DEFAULT_RECIPES: Mapping[str, Sequence[str]] = {"p2": ("frozen", "refine", "learn", "full"), "p4": tuple(RECIPES), "p5": ("full",)}
 TITLES = {"p2": "Corrections on a stream of cases", "p4": "Forgetting on a stream of cases", "p5": "Sloppy annotators on a stream of cases"}
 SLOPPY = (
     "Sloppy: strokes tremble by 2 mm along each axis, 10 % of the errors are never seen, 10 % of the strokes paint beside the error (half "
