@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from napari_breastseg.case import Case, Prediction
+from napari_breastseg.case import REFINED_WITH, Case, Prediction, overlay
 from napari_breastseg.errors import ComputeError, InputError, ModelError, SessionError
 from napari_breastseg.loop import AnnotationLoop, annotation_loop
 from napari_breastseg.loop.annotation_loop import restarts, unlike
@@ -195,3 +197,65 @@ def test_every_fifth_adopted_round_starts_from_the_base_model() -> None:
 
 def test_names_that_are_alike_become_ids() -> None:
     assert unlike({"a-1": "a", "a-2": "a", "b-1": "b"}) == {"a-1": "a-1", "a-2": "a-2", "b-1": "b"}
+
+
+@pytest.fixture
+def refining(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, npt.NDArray[np.uint8]]]:
+    """Let refining mark what is painted; returns the models and the annotations that it was given."""
+    asked: list[tuple[str, npt.NDArray[np.uint8]]] = []
+
+    def refine(case: Case, model: Model, before: Prediction, annotation: npt.NDArray[np.uint8], **_: object) -> Job[Prediction]:
+        yield Progress(0, 1, "refining")
+        assert REFINED_WITH not in before.details
+        asked.append((model.sha, annotation))
+        mask = overlay(before.refined, annotation)
+        return replace(before, refined=mask, details={**before.details, REFINED_WITH: {}})
+
+    monkeypatch.setattr(annotation_loop, "refine", refine)
+    return asked
+
+
+def test_a_prediction_is_refined_with_the_strokes_and_taken_back(
+    session: Session, case_id: str, loop: AnnotationLoop, paint: Paint, refining: list[tuple[str, npt.NDArray[np.uint8]]]
+) -> None:
+    with pytest.raises(InputError, match="Predict it first"):
+        run(loop.refine(case_id))
+    own = run(loop.predict(case_id))
+    other = load_model(loop.session.model_path(str(session.current_model)))
+    for value in (1, 0):  # the second time it starts from the model's own prediction again
+        paint(((8, 9), (2, 9), (2, 9)), value)
+        refined = run(loop.refine(case_id))
+        shown = session.prediction(case_id)
+        assert shown is not None and REFINED_WITH in shown.details
+        np.testing.assert_array_equal(shown.refined, refined.refined)
+        assert refining[-1][0] == other.sha and (refining[-1][1][8, 2:9, 2:9] == value).all()
+    mine = session.annotation(case_id)
+    mine[0] = 1
+    assert (run(loop.refine(case_id, mine)).refined[0] == 1).all()
+    for found in (loop.own_prediction(case_id), loop.unrefine(case_id), session.prediction(case_id)):
+        assert found is not None and REFINED_WITH not in found.details
+        np.testing.assert_array_equal(found.refined, own.refined)
+    assert [row.refined for row in session.predictions(case_id)] == [False, True, True, True, False]
+    loop.unrefine(case_id)  # there is nothing to take back
+    assert len(session.predictions(case_id)) == 5
+    np.testing.assert_array_equal(session.predicted_by(case_id, other.sha), own.refined)
+    words = [moment.summary for moment in session.timeline(case_id) if moment.kind == "prediction"]
+    assert [text.endswith("refined with the strokes") for text in words] == [False, True, True, True, False]
+
+
+def test_what_the_model_alone_said_is_compared(
+    session: Session, case_id: str, loop: AnnotationLoop, paint: Paint, refining: list[tuple[str, npt.NDArray[np.uint8]]]
+) -> None:
+    own = run(loop.predict(case_id))
+    paint(((8, 9), (2, 9), (2, 9)))
+    run(loop.refine(case_id))
+    np.testing.assert_array_equal(session.predicted_by(case_id, str(session.current_model)), own.refined)
+
+
+def test_a_cancelled_refinement_is_not_stored(session: Session, case_id: str, loop: AnnotationLoop, paint: Paint, refining: object) -> None:
+    run(loop.predict(case_id))
+    paint(((8, 9), (2, 9), (2, 9)))
+    job = loop.refine(case_id)
+    next(job)
+    job.close()
+    assert [row.refined for row in session.predictions(case_id)] == [False]

@@ -53,6 +53,29 @@ def predict_file(
             explanation = explained(speaker, case, loaded, mask, device, frloss)
     else:
         prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss, out, image if link else None)
+    return {
+        **_found(case, case_id, out, folder, prediction, mask),
+        **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
+    }
+
+
+def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path | None, device: str) -> dict[str, Any]:
+    """Refine the prediction of a case of a session with the strokes on it, or take that back, and write the mask to `out`."""
+    from napari_breastseg.loop import AnnotationLoop
+
+    if out is not None:
+        _writable(out)
+    with Session.open(folder) as session:
+        case_id = find_case(session, named)
+        loop = AnnotationLoop(session, DEFAULT_MODEL, device)
+        prediction = loop.unrefine(case_id) if undo else speaker.run(loop.refine(case_id))
+        case, mask = session.case(case_id), session.mask(case_id)
+        _keep(mask, case, out)
+        return _found(case, case_id, out, folder, prediction, mask)
+
+
+def _found(case: Case, case_id: str | None, out: Path | None, folder: Path | None, prediction: Prediction, mask: Any) -> dict[str, Any]:
+    """Say how much tumour a mask shows, and where it came from."""
     sizes = _parts(mask == TUMOUR)
     voxels = sum(sizes)
     return {
@@ -66,7 +89,6 @@ def predict_file(
         "parts": len(sizes),
         "largest_ml": _millilitres(max(sizes, default=0), case),
         **prediction.details,
-        **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from napari.layers import Labels
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QSpinBox
@@ -12,6 +14,7 @@ from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case
 from napari_breastseg.loop.recorder import Edited, Mark, Step
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._journal import StrokeJournal
+from napari_breastseg.widgets._refine import Refine
 from napari_breastseg.widgets._section import Section, button, row, text
 
 AXES = "zyx"
@@ -20,7 +23,7 @@ AXES = "zyx"
 class CorrectSection(Section):
     """Tools for the tumour layer, undo across restarts, and marks for what was looked at."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, device: Callable[[], str]) -> None:
         super().__init__("4 · Correct", desk)
         self.paint = button("Paint", "Add tumour with the brush (key 2)", lambda: self._take("paint"), checkable=True)
         self.erase = button("Erase", "Mark healthy tissue with the eraser (key 1)", lambda: self._take("erase"), checkable=True)
@@ -36,6 +39,7 @@ class CorrectSection(Section):
         self.ball.setToolTip("Paint a ball through several slices instead of a disc in one")
         self.undo = button("Undo", "Take the last stroke back (Ctrl+Z), also one from before a restart", lambda: self._step("undo"))
         self.redo = button("Redo", "Take the last undo back (Ctrl+Shift+Z)", lambda: self._step("redo"))
+        self.refine = Refine(desk, device)
         self.saved = text("")
         self.saved.setToolTip("Strokes are written to the disk one by one; after 'saved' nothing can lose them")
         self.retry = button("Try to save again", "Save the strokes that could not be saved", self._retry)
@@ -46,6 +50,7 @@ class CorrectSection(Section):
         self.case_done = button("Case done", tooltip, self._mark_case, checkable=True)
         self.column.addLayout(row(self.paint, self.erase, self.brush))
         self.column.addLayout(row(self.undo, self.redo, self.ball))
+        self.column.addWidget(self.refine)
         self.column.addLayout(row(self.reviewed, self.case_done))
         self.column.addWidget(self.saved)
         self.column.addWidget(self.retry)
@@ -70,6 +75,7 @@ class CorrectSection(Section):
         for control in (self.paint, self.erase, self.brush, self.ball, self.reviewed, self.case_done):
             control.setEnabled(ready)
         self._enable_steps()
+        self.refine.refresh()
         if desk.view is None:
             self.say("Choose a case first.")
         elif desk.read_only:

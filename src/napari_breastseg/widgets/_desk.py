@@ -12,7 +12,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
-from napari_breastseg.case import BACKGROUND, Case, Prediction, overlay
+from napari_breastseg.case import BACKGROUND, REFINED_WITH, Case, Prediction, overlay
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
 from napari_breastseg.widgets import _layers as layers
@@ -51,6 +51,8 @@ class Desk(QObject):
         What was recovered when the session was opened, until something new happens in it.
     interrupted : str or None
         The kind of the job that ran when the case was last looked at, until something new happens.
+    refined : bool
+        Whether the prediction that is shown followed the strokes on the case.
     refusal : str
         Why the case is not shown although it is chosen; empty if it is.
     """
@@ -74,6 +76,7 @@ class Desk(QObject):
         self.journal: StrokeJournal | None = None
         self.painter: TumourPainter | None = None
         self.model: str | None = None
+        self.refined = False
         self._predicted: npt.NDArray[np.uint8] | None = None
         self._keeper: ViewKeeper | None = None
         self.jobs.started.connect(self._on_news)
@@ -139,7 +142,7 @@ class Desk(QObject):
             return
         first = not self.predicted
         view.show_prediction(prediction)
-        self._predicted, self.model = prediction.refined, prediction.model
+        self._take(prediction)
         self._attach(self.painter.annotation)
         if first:
             view.show_largest_slice(self.painter.layer.data)
@@ -203,7 +206,7 @@ class Desk(QObject):
         self.journal.failed.connect(tell)
         self.journal.saved.connect(self.saved)
         if shown.prediction is not None:
-            self._predicted, self.model = shown.prediction.refined, shown.prediction.model
+            self._take(shown.prediction)
         layer = self._attach(shown.annotation, shown.mask)
         if tool is not None and layer.editable:
             layer.mode = tool
@@ -215,6 +218,9 @@ class Desk(QObject):
             self.interrupted = shown.view.running
         view.reveal()
         QTimer.singleShot(0, lambda: self._complete(session, case_id, view, shown, tool is None))
+
+    def _take(self, prediction: Prediction) -> None:
+        self._predicted, self.model, self.refined = prediction.refined, prediction.model, REFINED_WITH in prediction.details
 
     def _complete(self, session: Session, case_id: str, view: CaseView, shown: Shown, opened: bool) -> None:
         """Add the layers that are not in the way of seeing the case at once, and begin to keep how it is looked at."""
@@ -262,7 +268,7 @@ class Desk(QObject):
         journal, self.journal = self.journal, None
         if self.view is not None:
             self.view.leave()
-        self.view, self.case_id, self._predicted, self.model, self.refusal = None, None, None, None, ""
+        self.view, self.case_id, self._predicted, self.model, self.refined, self.refusal = None, None, None, None, False, ""
         if painter is not None:
             painter.detach()
             painter.layer.mode = "pan_zoom"

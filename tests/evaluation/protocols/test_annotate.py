@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_breastseg.case import Geometry
+from napari_breastseg.case import UNDECIDED, Geometry, slices
 from napari_breastseg.evaluation.annotators.clicks import Click
 from napari_breastseg.evaluation.annotators.sloppy import Exact, Sloppy
 from napari_breastseg.evaluation.protocols.annotate import CAP, Corrected, annotate, corrections_to
-from napari_breastseg.progress import run
+from napari_breastseg.progress import Job, Progress, run
 
 CUBE = Geometry((1.0, 1.0, 1.0), np.eye(4), (20, 20, 20))
 
@@ -103,3 +103,24 @@ def test_wrong_strokes_change_what_is_shown_and_stay() -> None:
     done = corrected(shown, truth, CUBE, Sloppy(jitter=0.0, missed=0.0, wrong=1.0), np.random.default_rng(1))
     assert all(one.mask.any() for one in done.strokes)
     assert done.dice[-1] < 0.9 or len(done.strokes) == CAP
+
+
+def test_a_refined_mask_is_shown_with_the_strokes_laid_over_it() -> None:
+    truth = np.zeros((20, 20, 20), np.uint8)
+    truth[4:14, 4:14, 4:14] = 1
+    given: list[np.ndarray] = []
+
+    def refine(annotation: np.ndarray) -> Job[np.ndarray]:
+        yield Progress(0, 1, "refining")
+        given.append(annotation.copy())
+        mask = truth.copy()
+        mask[annotation == 1] = 0  # what was painted counts all the same
+        mask[:, :, 13] = 0
+        return mask
+
+    done = corrected(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0), refine)
+    assert len(done.strokes) == 1 and done.dice[0] == 0
+    first = done.strokes[0]
+    found = 900 + np.count_nonzero(given[0][:, :, 13] == 1)
+    assert done.dice[1] == pytest.approx(2 * found / (found + 1000))
+    assert (given[0][slices(first.box)][first.mask] == 1).all() and (given[0] != UNDECIDED).sum() == first.mask.sum()

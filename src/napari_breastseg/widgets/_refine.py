@@ -1,0 +1,57 @@
+"""Refining in the dock: the prediction follows the strokes on the case, and can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_breastseg.case import Prediction
+from napari_breastseg.errors import InputError
+from napari_breastseg.widgets._core_jobs import refining, unrefining
+from napari_breastseg.widgets._desk import Desk
+from napari_breastseg.widgets._section import JobBar, button, row
+
+
+class Refine(QWidget):
+    """Refine with the strokes, cancel, take it back."""
+
+    def __init__(self, desk: Desk, device: Callable[[], str]) -> None:
+        super().__init__()
+        self.desk = desk
+        self._device = device
+        tooltip = "Predict again what your strokes touch, following them. Only this case changes, not the model; learning does that."
+        self.refine = button("Refine with my strokes", tooltip, self.start)
+        self.back = button("Take it back", "Show what the model said before it followed your strokes, which stay", self._back)
+        self.bar = JobBar(desk, "refine")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(row(self.refine, self.back))
+        column.addWidget(self.bar)
+        desk.saved.connect(lambda _: self.refresh())
+
+    def refresh(self) -> None:
+        """Enable what can be done now."""
+        desk = self.desk
+        free = desk.predicted and not desk.read_only and not desk.jobs.busy
+        self.refine.setEnabled(free and desk.corrected)
+        self.back.setEnabled(free and desk.refined)
+
+    def start(self) -> None:
+        """Refine the prediction of the case in front of the person with all strokes on it, also those that are still being saved."""
+        desk = self.desk
+        session, case_id, painter, device = desk.session, desk.case_id, desk.painter, self._device()
+        if session is None or case_id is None or painter is None:
+            raise InputError("There is no case to refine. Choose one first.")
+        strokes = painter.annotation.copy()
+        desk.jobs.start("refine", "Refining with your strokes", lambda: refining(session, case_id, device, strokes), self._done)
+
+    def _back(self) -> None:
+        desk = self.desk
+        session, case_id, device = desk.session, desk.case_id, self._device()
+        if session is None or case_id is None:
+            raise InputError("There is no case whose prediction could be taken back. Choose one first.")
+        desk.jobs.start("refine", "Taking it back", lambda: unrefining(session, case_id, device), self._done)
+
+    def _done(self, prediction: Prediction) -> None:
+        self.desk.show_prediction(prediction)
