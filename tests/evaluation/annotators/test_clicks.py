@@ -126,16 +126,11 @@ def test_nothing_wrong_and_other_grids() -> None:
         click(truth, empty(4, 4, 5), geometry(1, 1, 1), rng())
 
 
-def test_a_stroke_is_drawn_through_the_error_in_its_slice() -> None:
+def test_a_stroke_is_drawn_through_the_error_in_one_slice() -> None:
     truth = empty(9, 9, 31)
-    truth[2:7, 2:7, 2:29] = True  # a bar of 5 x 5 x 27
+    truth[2:7, 2:7, 2:29] = True  # a bar of 5 x 5 x 27: discs of half the largest radius reach its corners
     one = stroke(truth, empty(9, 9, 31), geometry(1, 1, 1), rng())
-    z, y, x = np.indices(truth.shape)
-    middle = np.arange(4, 27)  # depth 3 along the axis of the bar, where the ball is largest
-    drawn = (np.sqrt((z - 4) ** 2 + (y - 4) ** 2 + (x[..., None] - middle).transpose(3, 0, 1, 2) ** 2) < 3).any(0)
-    assert one is not None and one.value == 1
-    drawn[np.ix_([3, 5], [2, 6], [2, 28])] = True  # the smaller balls that fit nearer to the corners
-    np.testing.assert_array_equal(painted(one, truth.shape), drawn)
+    assert one is not None and one.value == 1 and one.box == ((4, 5), (2, 7), (2, 29)) and one.mask.all()
 
 
 def test_a_stroke_stops_where_the_brush_would_have_to_shrink_below_half() -> None:
@@ -148,43 +143,44 @@ def test_a_stroke_stops_where_the_brush_would_have_to_shrink_below_half() -> Non
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_stroke_is_its_click_and_more_and_paints_nothing_wrong(seed: int) -> None:
+def test_a_stroke_is_its_click_in_that_slice_and_more_and_paints_nothing_wrong(seed: int) -> None:
     drawn = np.random.default_rng(seed)
     truth, mask = (ndimage.gaussian_filter(drawn.normal(size=(12, 30, 30)), 3) > 0 for _ in range(2))
     space = geometry(2.5, 1, 1)
     first, one = click(truth, mask, space, rng(seed)), stroke(truth, mask, space, rng(seed))
     assert first is not None and one is not None and first.value == one.value
-    area = painted(one, truth.shape)
-    assert (area >= painted(first, truth.shape)).all() and (truth[area] == one.value).all()
+    area, ball, z = painted(one, truth.shape), painted(first, truth.shape), one.box[0][0]
+    assert one.mask.shape[0] == 1 and (area[z] >= ball[z]).all() and ball[z].any() and (truth[area] == one.value).all()
     assert stroke(truth, truth, space, rng()) is None
 
 
-@pytest.mark.parametrize("spacing", [(2.5, 1.0, 1.0), (3.0, 1.8, 1.8)])
-def test_a_stroke_against_every_ball_measured_to_every_voxel(spacing: tuple[float, float, float]) -> None:
+@pytest.mark.parametrize("spacing", [(2.5, 1.0, 1.3), (3.0, 1.8, 1.8)])
+def test_a_stroke_against_every_disc_measured_to_every_pixel(spacing: tuple[float, float, float]) -> None:
     truth = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(8, 18, 18)), 3) > 0
     one = stroke(truth, empty(*truth.shape), geometry(*spacing), rng())
-    first = click(truth, empty(*truth.shape), geometry(*spacing), rng())
-    assert one is not None and first is not None
-    places = np.stack(np.indices(truth.shape), -1) * spacing
+    assert one is not None
+    ((z, _), *_) = one.box
+    plane, places = truth[z], np.stack(np.indices(truth.shape[1:]), -1) * spacing[1:]
+    component, _ = ndimage.label(truth, np.ones((3, 3, 3)))
+    deepest = ndimage.distance_transform_edt(np.pad(truth, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    deepest[component != np.bincount(component[truth]).argmax()] = 0
+    middle = np.argwhere(deepest == deepest.max())
+    assert len(middle) == 1 and middle[0, 0] == z
 
     def away(point: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-        return np.asarray(np.sqrt(((places - point * spacing) ** 2).sum(-1)))
+        return np.asarray(np.sqrt(((places - point * spacing[1:]) ** 2).sum(-1)))
 
     def radius(point: npt.NDArray[np.intp]) -> float:
-        return float(away(point)[~truth].min()) - 1e-9
+        return float(away(point)[~plane].min()) - 1e-9
 
-    start = painted(first, truth.shape)
-    (centre,) = (point for point in np.argwhere(start) if np.array_equal(away(point) < radius(point), start))
-    component, _ = ndimage.label(truth, np.ones((3, 3, 3)))
-    way = np.zeros(truth.shape[1:], bool)
-    for y, x in np.argwhere(component[centre[0]] == component[tuple(centre)]):
-        way[y, x] = radius(np.array([centre[0], y, x])) >= radius(centre) / 2
+    way = np.zeros(plane.shape, bool)
+    for point in np.argwhere(component[z] == component[tuple(middle[0])]):
+        way[tuple(point)] = radius(point) >= radius(middle[0, 1:]) / 2
     joined, _ = ndimage.label(way, np.ones((3, 3)))
-    wanted = empty(*truth.shape)
-    for y, x in np.argwhere(joined == joined[centre[1], centre[2]]):
-        point = np.array([centre[0], y, x])
+    wanted = empty(*plane.shape)
+    for point in np.argwhere(joined == joined[tuple(middle[0, 1:])]):
         wanted |= away(point) < radius(point)
-    np.testing.assert_array_equal(painted(one, truth.shape), wanted)
+    np.testing.assert_array_equal(painted(one, truth.shape)[z], wanted)
 
 
 def test_a_false_alarm_where_there_is_no_tumour_is_erased_with_the_largest_brush() -> None:
@@ -193,4 +189,4 @@ def test_a_false_alarm_where_there_is_no_tumour_is_erased_with_the_largest_brush
     one = stroke(empty(*mask.shape), mask, geometry(1, 1, 1), rng())
     assert one is not None and one.value == 0 and not (mask & ~painted(one, mask.shape)).any()
     beyond = int(LARGEST_RADIUS) - 1  # voxels nearer than the radius
-    assert one.box[1:] == ((23 - beyond, 34 + beyond), (20 - beyond, 71 + beyond))
+    assert one.box == ((2, 3), (23 - beyond, 34 + beyond), (20 - beyond, 71 + beyond))

@@ -20,14 +20,14 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.annotators.brush import distance
 
 LARGEST_RADIUS = 15.0
-"""Radius in mm of the largest ball."""
+"""Radius in mm of the largest ball or disc."""
 
 Volume = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Click:
-    """What is painted with one click, a ball, or with one stroke.
+    """What is painted with one click, a ball, or with one stroke, in one slice.
 
     Parameters
     ----------
@@ -70,24 +70,23 @@ def click(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometr
 def stroke(reference: npt.NDArray[Any], mask: npt.NDArray[Any], geometry: Geometry, rng: np.random.Generator) -> Click | None:
     """Return the stroke that `mask` needs most, None where nothing is wrong.
 
-    It begins where :func:`click` clicks and is drawn through the same component, in the same slice, wherever the largest ball that paints
-    nothing wrong has at least half the radius of the first one: a round 3-D brush whose size follows the shape. Arguments and errors are
-    those of :func:`click`.
+    A person sees one slice, and so does this: it begins where :func:`click` clicks and is drawn through the same component, in the same
+    slice and no other, wherever the largest disc that paints nothing wrong has at least half the radius of the first one: a round brush
+    whose size follows the shape. Arguments and errors are those of :func:`click`.
     """
     aim = _aim(reference, mask, geometry, rng)
     if aim is None:
         return None
+    z, *centre = aim.centre
+    true_class, spacing = aim.true_class[z : z + 1], geometry.spacing
+    free = np.minimum(distance(true_class[0], spacing[1:]), LARGEST_RADIUS)
+    places, _ = ndimage.label(aim.component[z] & (free >= free[tuple(centre)] / 2), np.ones((3, 3)))
     painted = np.zeros(aim.true_class.shape, bool)
-    free = distance(aim.true_class, geometry.spacing)
-    z = aim.centre[0]
-    places, _ = ndimage.label(aim.component[z] & (free[z] >= free[tuple(aim.centre)] / 2), np.ones((3, 3)))
-    for y, x in np.argwhere(places == places[aim.centre[1], aim.centre[2]]):
-        near = tuple(
-            slice(max(0, c - reach), c + reach + 1)
-            for c, reach in zip((z, y, x), (1 + int(min(free[z, y, x], LARGEST_RADIUS) / step) for step in geometry.spacing), strict=True)
-        )
-        centre = np.array([c - part.start for c, part in zip((z, y, x), near, strict=True)])
-        painted[near] |= _ball(aim.true_class[near], centre, geometry.spacing)
+    for y, x in np.argwhere(places == places[tuple(centre)]):
+        reach = [1 + int(free[y, x] / step) for step in spacing[1:]]
+        near = tuple(slice(max(0, c - n), c + n + 1) for c, n in zip((y, x), reach, strict=True))
+        middle = np.array([0, y - near[0].start, x - near[1].start])
+        painted[z][near] |= _ball(true_class[:, *near], middle, spacing)[0]
     return _painted(painted, aim.value)
 
 
