@@ -239,7 +239,7 @@ def test_a_prediction_is_refined_with_the_strokes_and_taken_back(
     loop.unrefine(case_id)  # there is nothing to take back
     assert len(session.predictions(case_id)) == 5
     np.testing.assert_array_equal(session.predicted_by(case_id, other.sha), own.refined)
-    words = [moment.summary for moment in session.timeline(case_id) if moment.kind == "prediction"]
+    words = [moment.what for moment in session.timeline(case_id) if moment.kind == "prediction"]
     assert [text.endswith("refined with the strokes") for text in words] == [False, True, True, True, False]
 
 

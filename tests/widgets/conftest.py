@@ -3,18 +3,19 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QSettings
 from safetensors.numpy import save_file
 
-from napari_breastseg.case import Case, Prediction
+from napari_breastseg.case import REFINED_WITH, Case, Prediction
 from napari_breastseg.inference.predict import Preview
 from napari_breastseg.loop import RoundOutcome
 from napari_breastseg.progress import Job, Progress
@@ -60,6 +61,27 @@ class FakeLoop:
         prediction = Prediction(SHA, probability, mask, mask, details={"device": "cpu"})
         self.session.add_prediction(case_id, prediction)
         return prediction
+
+    def refine(self, case_id: str, strokes: npt.NDArray[np.uint8]) -> Job[Prediction]:
+        """Find tumour in the whole row of every painted voxel."""
+        assert self.session is not None
+        yield Progress(1, 3, "Following your strokes")
+        yield from self._trouble("refine")
+        before = self.unrefine(case_id)
+        mask = before.refined.copy()
+        mask[(strokes == 1).any(2)] = 1
+        refined = replace(before, refined=mask, details={REFINED_WITH: {}})
+        self.session.add_prediction(case_id, refined)
+        return refined
+
+    def unrefine(self, case_id: str) -> Prediction:
+        assert self.session is not None
+        rows = self.session.predictions(case_id)
+        own = self.session.prediction(case_id, [row.id for row in rows if not row.refined][-1])
+        assert own is not None
+        if rows[-1].refined:
+            self.session.add_prediction(case_id, own)
+        return own
 
     def learn(self) -> Job[RoundOutcome]:
         """Step, judge and store a round of two models that hold one number each."""

@@ -75,7 +75,6 @@ class CorrectSection(Section):
         for control in (self.paint, self.erase, self.brush, self.ball, self.reviewed, self.case_done):
             control.setEnabled(ready)
         self._enable_steps()
-        self.refine.refresh()
         if desk.view is None:
             self.say("Choose a case first.")
         elif desk.read_only:
@@ -88,6 +87,7 @@ class CorrectSection(Section):
     def _enable_steps(self, _: object = None) -> None:
         for step in (self.undo, self.redo):
             step.setEnabled(self.desk.corrected and not self.desk.read_only)
+        self.refine.refresh()
 
     def _watch_layer(self, layer: Labels | None) -> None:
         if layer is self._layer:

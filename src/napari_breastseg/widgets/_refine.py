@@ -28,7 +28,6 @@ class Refine(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(row(self.refine, self.back))
         column.addWidget(self.bar)
-        desk.saved.connect(lambda _: self.refresh())
 
     def refresh(self) -> None:
         """Enable what can be done now."""

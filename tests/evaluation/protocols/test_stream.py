@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_breastseg.case import Case, Geometry, Prediction
+from napari_breastseg.case import REFINED_WITH, Case, Geometry, Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.protocols import material, streams
 from napari_breastseg.evaluation.protocols import stream as streaming
@@ -85,6 +85,28 @@ def test_a_stream_learns_after_every_case(plan: Plan, tmp_path: Path) -> None:
 def test_a_frozen_model_stays_as_it_is(plan: Plan, tmp_path: Path) -> None:
     record = run(run_stream(replace(plan, recipe="frozen"), tmp_path))
     assert [row["dice"][0] for row in record["cases"]] == pytest.approx([8 / 18] * 4, abs=1e-3)
+    assert not any(row["adopted"] for row in record["rounds"])
+
+
+def test_a_refined_case_needs_fewer_strokes_and_is_kept_as_it_was_shown(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    shown: list[np.ndarray] = []
+
+    def all_at_once(case: Case, model: Model, before: Prediction, annotation: np.ndarray, **_: Any) -> Job[Prediction]:
+        yield Progress(0, 1, "refining")
+        given.append(int((annotation == 1).sum()))
+        return replace(before, refined=TRUTH, details={REFINED_WITH: {}})
+
+    def approves(session: Session, case_id: str) -> None:
+        shown.append(session.mask(case_id))
+
+    monkeypatch.setattr(streaming, "refine", all_at_once)
+    monkeypatch.setattr(streaming, "approve", approves)
+    record = run(run_stream(replace(plan, recipe="refine"), tmp_path))
+    assert [len(row["dice"]) for row in record["cases"]] == [2] * 4 and all(row["dice"][1] == 1 for row in record["cases"])
+    assert len(given) == 4 and min(given) > 0 and all((mask == TRUTH).all() for mask in shown)
     assert not any(row["adopted"] for row in record["rounds"])
 
 

@@ -1,0 +1,77 @@
+"""Refining in the dock: the prediction follows the strokes, and is taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_breastseg.widgets._dock import BreastSegWidget
+
+from .conftest import FakeLoop, paint
+
+pytestmark = pytest.mark.qt
+
+
+def enabled(dock: BreastSegWidget) -> tuple[bool, bool]:
+    row = dock.correct.refine
+    return row.refine.isEnabled(), row.back.isEnabled()
+
+
+def mask(dock: BreastSegWidget) -> Any:
+    return dock.desk.painter.layer.data
+
+
+def test_a_stroke_is_followed_taken_back_and_stays(predicted: BreastSegWidget, settled: Any, open_dock: Any) -> None:
+    assert enabled(predicted) == (False, False)
+    paint(predicted, (9, 3, 3))
+    assert enabled(predicted) == (True, False)  # at once, not when it is saved
+    own = mask(predicted).copy()
+    assert own[9, 3, 3] == 1 and own[9, 3].sum() < own.shape[2]
+    predicted.correct.refine.refine.click()
+    assert enabled(predicted) == (False, False)
+    settled(predicted)
+    assert (mask(predicted)[9, 3] == 1).all() and enabled(predicted) == (True, True)
+    session, case_id = predicted.desk.session, predicted.desk.case_id
+    np.testing.assert_array_equal(session.mask(case_id), mask(predicted))
+    predicted.correct.refine.back.click()
+    settled(predicted)
+    np.testing.assert_array_equal(mask(predicted), own)
+    assert enabled(predicted) == (True, False) and session.seq(case_id) == 1
+    predicted.correct.refine.refine.click()
+    settled(predicted)
+    folder = session.path
+    predicted.shut()
+    again = open_dock()
+    again.desk.open_session(folder)
+    settled(again)
+    assert (mask(again)[9, 3] == 1).all() and enabled(again) == (True, True)
+    again.predict.predict.click()
+    settled(again)
+    np.testing.assert_array_equal(mask(again), own)
+    assert enabled(again) == (True, False)
+
+
+def test_a_refinement_is_cancelled_or_fails_and_changes_nothing(
+    predicted: BreastSegWidget, settled: Any, loop: FakeLoop, notices: list[str], qtbot: Any
+) -> None:
+    paint(predicted, (9, 3, 3))
+    settled(predicted)
+    loop.endless = True
+    row = predicted.correct.refine
+    row.refine.click()
+    qtbot.waitUntil(lambda: row.bar.message.text() == "Waiting", timeout=60_000)
+    assert row.bar.isVisibleTo(predicted.correct)
+    paint(predicted, (9, 5, 3))  # meanwhile
+    own = mask(predicted).copy()
+    row.bar.cancel.click()
+    settled(predicted)
+    assert loop.closed[-1] == "refine" and not row.bar.isVisibleTo(predicted.correct)
+    np.testing.assert_array_equal(mask(predicted), own)
+    loop.endless, loop.error = False, RuntimeError("a pipe burst")
+    row.refine.click()
+    settled(predicted)
+    assert len(notices) == 1 and enabled(predicted) == (True, False)
+    np.testing.assert_array_equal(mask(predicted), own)
+    assert len(predicted.desk.session.predictions(predicted.desk.case_id)) == 1
