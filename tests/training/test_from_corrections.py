@@ -174,6 +174,28 @@ def test_a_forgetful_candidate_is_not_adopted(one_round: Round, monkeypatch: pyt
     assert any("replay" in reason for reason in result.decision.reasons)
 
 
+@pytest.mark.slow
+def test_the_strongest_share_that_passes_is_proposed_and_what_spoke_against_more_is_told(
+    one_round: Round, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, torch.Tensor]] = []
+    scores = iter([Score(0.8, 0.7, [0.9, 0.9]), Score(0.9, 0.9, [0.9, 0.7]), Score(0.9, 0.9, [0.9, 0.88])])
+
+    def score(self: object, weights: dict[str, torch.Tensor]) -> Score:
+        asked.append({key: value.clone() for key, value in weights.items()})
+        return next(scores)
+
+    monkeypatch.setattr(from_corrections.Examiner, "score", score)
+    result = one_round()
+    assert result.decision.adopted and result.decision.figures["blend"] == 0.75
+    against = result.decision.figures["against_more"]
+    assert list(against) == ["100%"] and "replay case 2 fell from 0.90 to 0.70" in against["100%"]
+    parent, learned, blend = asked
+    for key, old in parent.items():
+        torch.testing.assert_close(blend[key], old + 0.75 * (learned[key] - old))
+        assert torch.equal(load_model(result.weights).weights[key], blend[key])
+
+
 def test_nothing_to_learn_from_is_said(correction: Correction, one_round: Round) -> None:
     np.save(correction.learn, np.full((48, 64, 64), UNDECIDED, np.uint8))
     with pytest.raises(InputError, match="no corrections"):
