@@ -14,7 +14,6 @@ import pytest
 
 from napari_breastseg.case import REFINED_WITH, Case, Prediction, overlay
 from napari_breastseg.loop import annotation_loop
-from napari_breastseg.methods.model import Model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session
 
@@ -23,7 +22,7 @@ from napari_breastseg.session import Edit, Session
 def test_a_case_is_refined_and_taken_back(
     cli: Callable[..., Any], phases: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_in_the_slice(case: Case, model: Model, before: Prediction, annotation: npt.NDArray[np.uint8], **_: object) -> Job[Prediction]:
+    def all_in_the_slice(case: Case, before: Prediction, annotation: npt.NDArray[np.uint8]) -> Job[Prediction]:
         yield Progress(1, 1, "refining")
         mask = overlay(before.refined, annotation)
         mask[(annotation == 1).any((1, 2))] = 1

@@ -201,13 +201,13 @@ def test_names_that_are_alike_become_ids() -> None:
 
 @pytest.fixture
 def refining(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, npt.NDArray[np.uint8]]]:
-    """Let refining mark what is painted; returns the models and the annotations that it was given."""
+    """Let refining mark what is painted; returns whose predictions and which annotations it was given."""
     asked: list[tuple[str, npt.NDArray[np.uint8]]] = []
 
-    def refine(case: Case, model: Model, before: Prediction, annotation: npt.NDArray[np.uint8], **_: object) -> Job[Prediction]:
+    def refine(case: Case, before: Prediction, annotation: npt.NDArray[np.uint8]) -> Job[Prediction]:
         yield Progress(0, 1, "refining")
         assert REFINED_WITH not in before.details
-        asked.append((model.sha, annotation))
+        asked.append((before.model, annotation))
         mask = overlay(before.refined, annotation)
         return replace(before, refined=mask, details={**before.details, REFINED_WITH: {}})
 

@@ -153,15 +153,14 @@ def refine(
     case: Annotated[str, typer.Option(help="Name of the case, or the first letters of its id.")],
     undo: Annotated[bool, typer.Option("--undo", help="Take the last refinement back; the strokes stay.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid.")] = None,
-    device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Predict again what the strokes on a case touch, following them; only this case changes, not the model."""
+    """Let the prediction of a case follow the strokes on it; the model stays as it is."""
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.work import refine_case, tumour_in_words
 
-        answer = refine_case(speaker, session, case, undo, out, device)
+        answer = refine_case(speaker, session, case, undo, out)
         speaker.answer(answer, tumour_in_words(answer) + (f"; mask in {out}" if out else ""))
 
 

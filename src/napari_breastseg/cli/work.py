@@ -59,7 +59,7 @@ def predict_file(
     }
 
 
-def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path | None, device: str) -> dict[str, Any]:
+def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path | None) -> dict[str, Any]:
     """Refine the prediction of a case of a session with the strokes on it, or take that back, and write the mask to `out`."""
     from napari_breastseg.loop import AnnotationLoop
 
@@ -67,7 +67,7 @@ def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path
         _writable(out)
     with Session.open(folder) as session:
         case_id = find_case(session, named)
-        loop = AnnotationLoop(session, DEFAULT_MODEL, device)
+        loop = AnnotationLoop(session)
         prediction = loop.unrefine(case_id) if undo else speaker.run(loop.refine(case_id))
         case, mask = session.case(case_id), session.mask(case_id)
         _keep(mask, case, out)

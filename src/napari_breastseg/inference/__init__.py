@@ -4,5 +4,6 @@ from napari_breastseg.inference.devices import pick_device
 from napari_breastseg.inference.explain import Explanation, explain
 from napari_breastseg.inference.hard_negatives import HardNegative
 from napari_breastseg.inference.predict import Preview, predict
+from napari_breastseg.inference.refine import refine
 
-__all__ = ["Explanation", "HardNegative", "Preview", "explain", "pick_device", "predict"]
+__all__ = ["Explanation", "HardNegative", "Preview", "explain", "pick_device", "predict", "refine"]

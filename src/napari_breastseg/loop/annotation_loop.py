@@ -13,7 +13,7 @@ import numpy.typing as npt
 from napari_breastseg.case import UNDECIDED, Case, Prediction
 from napari_breastseg.compute import Where, here, in_child
 from napari_breastseg.errors import InputError, SessionError
-from napari_breastseg.inference import predict
+from napari_breastseg.inference import predict, refine
 from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.loop.workplace import workplace
 from napari_breastseg.methods.model import load_model
@@ -23,7 +23,6 @@ from napari_breastseg.session.disk.places import ENCODED
 from napari_breastseg.session.rows import RoundRow
 from napari_breastseg.training.config import LearnConfig
 from napari_breastseg.training.corrections import Correction
-from napari_breastseg.training.refine import refine
 
 LEARNER = "napari_breastseg.training.from_corrections:learn"
 FEWEST_VOXELS = 50
@@ -120,7 +119,7 @@ class AnnotationLoop:
         return self.session.prediction(case_id, own[-1]) if own else None
 
     def refine(self, case_id: str, annotation: npt.NDArray[np.uint8] | None = None) -> Job[Prediction]:
-        """Predict again what the strokes on a case touch, with a decoder that follows them, and store it; the model stays as it is.
+        """Let the prediction of a case follow the strokes on it, see :func:`napari_breastseg.inference.refine`, and store the result.
 
         Parameters
         ----------
@@ -131,15 +130,13 @@ class AnnotationLoop:
         Raises
         ------
         InputError
-            If the case was not predicted yet, or has no strokes where the model looks.
-        ModelError, ComputeError, SessionError
-            As :meth:`predict`.
+            If the case was not predicted yet, or has no strokes.
+        SessionError
+            If the prediction cannot be stored.
         """
         before = self._predicted(case_id)
-        model = load_model(self.session.model_path(before.model))
         strokes = self.session.annotation(case_id) if annotation is None else annotation
-        job = refine(self.session.case(case_id), model, before, strokes, device=self.device, cache=self.session.path / ENCODED)
-        prediction = yield from job
+        prediction = yield from refine(self.session.case(case_id), before, strokes)
         self.session.add_prediction(case_id, prediction)
         return prediction
 

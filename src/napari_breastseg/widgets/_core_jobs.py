@@ -26,17 +26,17 @@ def predicting(session: Session, case_id: str, device: str) -> Job[Prediction]:
     return session.prediction(case_id, in_memory=False) or made
 
 
-def refining(session: Session, case_id: str, device: str, strokes: npt.NDArray[np.uint8]) -> Job[Prediction]:
-    """Refine the prediction of a case with the strokes on it, and return it as stored."""
-    yield Progress(0, 1, "Loading the model")
-    made = yield from make_loop(session, device).refine(case_id, strokes)
+def refining(session: Session, case_id: str, strokes: npt.NDArray[np.uint8]) -> Job[Prediction]:
+    """Let the prediction of a case follow the strokes on it, and return it as stored."""
+    yield Progress(0, 1, "Looking at the strokes")
+    made = yield from make_loop(session, "cpu").refine(case_id, strokes)
     return session.prediction(case_id, in_memory=False) or made
 
 
-def unrefining(session: Session, case_id: str, device: str) -> Job[Prediction]:
+def unrefining(session: Session, case_id: str) -> Job[Prediction]:
     """Show again what the model said by itself."""
     yield Progress(0, 1, "Taking it back")
-    made = make_loop(session, device).unrefine(case_id)
+    made = make_loop(session, "cpu").unrefine(case_id)
     return session.prediction(case_id, in_memory=False) or made
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from napari.layers import Labels
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QSpinBox
@@ -23,7 +21,7 @@ AXES = "zyx"
 class CorrectSection(Section):
     """Tools for the tumour layer, undo across restarts, and marks for what was looked at."""
 
-    def __init__(self, desk: Desk, device: Callable[[], str]) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__("4 · Correct", desk)
         self.paint = button("Paint", "Add tumour with the brush (key 2)", lambda: self._take("paint"), checkable=True)
         self.erase = button("Erase", "Mark healthy tissue with the eraser (key 1)", lambda: self._take("erase"), checkable=True)
@@ -39,7 +37,7 @@ class CorrectSection(Section):
         self.ball.setToolTip("Paint a ball through several slices instead of a disc in one")
         self.undo = button("Undo", "Take the last stroke back (Ctrl+Z), also one from before a restart", lambda: self._step("undo"))
         self.redo = button("Redo", "Take the last undo back (Ctrl+Shift+Z)", lambda: self._step("redo"))
-        self.refine = Refine(desk, device)
+        self.refine = Refine(desk)
         self.saved = text("")
         self.saved.setToolTip("Strokes are written to the disk one by one; after 'saved' nothing can lose them")
         self.retry = button("Try to save again", "Save the strokes that could not be saved", self._retry)

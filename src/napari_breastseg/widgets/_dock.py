@@ -44,7 +44,7 @@ class BreastSegWidget(QWidget):
         self.case = CaseSection(self.desk, lambda: self.predict.device.currentText())
         self.predict = PredictSection(self.desk)
         self.explain = ExplainSection(self.desk, self.predict.device.currentText)
-        self.correct = CorrectSection(self.desk, self.predict.device.currentText)
+        self.correct = CorrectSection(self.desk)
         self.learn = LearnSection(self.desk, self.predict.device.currentText, self.predict.start)
         self.versions = VersionsSection(self.desk)
         content = QWidget()

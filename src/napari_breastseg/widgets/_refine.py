@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_breastseg.case import Prediction
@@ -16,11 +14,10 @@ from napari_breastseg.widgets._section import JobBar, button, row
 class Refine(QWidget):
     """Refine with the strokes, cancel, take it back."""
 
-    def __init__(self, desk: Desk, device: Callable[[], str]) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()
         self.desk = desk
-        self._device = device
-        tooltip = "Predict again what your strokes touch, following them. Only this case changes, not the model; learning does that."
+        tooltip = "Let the mask follow your strokes through the case, along what they show of its tissue. The model stays as it is."
         self.refine = button("Refine with my strokes", tooltip, self.start)
         self.back = button("Take it back", "Show what the model said before it followed your strokes, which stay", self._back)
         self.bar = JobBar(desk, "refine")
@@ -39,18 +36,18 @@ class Refine(QWidget):
     def start(self) -> None:
         """Refine the prediction of the case in front of the person with all strokes on it, also those that are still being saved."""
         desk = self.desk
-        session, case_id, painter, device = desk.session, desk.case_id, desk.painter, self._device()
+        session, case_id, painter = desk.session, desk.case_id, desk.painter
         if session is None or case_id is None or painter is None:
             raise InputError("There is no case to refine. Choose one first.")
         strokes = painter.annotation.copy()
-        desk.jobs.start("refine", "Refining with your strokes", lambda: refining(session, case_id, device, strokes), self._done)
+        desk.jobs.start("refine", "Refining with your strokes", lambda: refining(session, case_id, strokes), self._done)
 
     def _back(self) -> None:
         desk = self.desk
-        session, case_id, device = desk.session, desk.case_id, self._device()
+        session, case_id = desk.session, desk.case_id
         if session is None or case_id is None:
             raise InputError("There is no case whose prediction could be taken back. Choose one first.")
-        desk.jobs.start("refine", "Taking it back", lambda: unrefining(session, case_id, device), self._done)
+        desk.jobs.start("refine", "Taking it back", lambda: unrefining(session, case_id), self._done)
 
     def _done(self, prediction: Prediction) -> None:
         self.desk.show_prediction(prediction)

@@ -94,7 +94,7 @@ def test_a_refined_case_needs_fewer_strokes_and_is_kept_as_it_was_shown(
     given: list[int] = []
     shown: list[np.ndarray] = []
 
-    def all_at_once(case: Case, model: Model, before: Prediction, annotation: np.ndarray, **_: Any) -> Job[Prediction]:
+    def all_at_once(case: Case, before: Prediction, annotation: np.ndarray) -> Job[Prediction]:
         yield Progress(0, 1, "refining")
         given.append(int((annotation == 1).sum()))
         return replace(before, refined=TRUTH, details={REFINED_WITH: {}})

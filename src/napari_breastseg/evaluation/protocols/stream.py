@@ -27,16 +27,14 @@ from napari_breastseg.evaluation.metrics import dice
 from napari_breastseg.evaluation.protocols.annotate import Corrected, annotate
 from napari_breastseg.evaluation.protocols.material import Examination, Material, base_set, shifted_set, stream
 from napari_breastseg.evaluation.protocols.recipes import recipe
-from napari_breastseg.inference import predict
+from napari_breastseg.inference import predict, refine
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.loop.approval import approve
-from napari_breastseg.methods.model import Model, load_model
+from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session
-from napari_breastseg.session.disk.places import ENCODED
 from napari_breastseg.training.config import LearnConfig
-from napari_breastseg.training.refine import refine
 from napari_breastseg.training.settings import claim_folder
 
 ANNOTATORS: dict[str, Annotator] = {"exact": Exact(), "sloppy": Sloppy()}
@@ -161,7 +159,7 @@ class _Run:
         annotator = ANNOTATORS[self.plan.annotator]
         shown, refiner = [prediction], None
         if self.recipe.refines:
-            refiner = partial(self._refine, examination.case, load_model(self.session.model_path(prediction.model)), shown)
+            refiner = partial(_refined, examination.case, shown)
         done = yield from annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng, refiner)
         annotated = time.perf_counter()
         self._record(case_id, done, shown[-1])
@@ -172,12 +170,6 @@ class _Run:
             "dice": [round(value, 4) for value in done.dice],
             "seconds": _rounded(seconds),
         }
-
-    def _refine(self, case: Case, model: Model, shown: list[Prediction], annotation: npt.NDArray[np.uint8]) -> Job[npt.NDArray[np.uint8]]:
-        """Refine the first of the predictions that were `shown`, and append the result."""
-        refined = yield from refine(case, model, shown[0], annotation, device=self.device, cache=self.session.path / ENCODED)
-        shown.append(refined)
-        return refined.refined
 
     def _record(self, case_id: str, done: Corrected, shown: Prediction) -> None:
         """Record the strokes that change something, but for those that are recorded already, and what was shown at last.
@@ -243,6 +235,13 @@ class _Run:
             prediction = yield from predict(one.case, model, device=self.device)
             found.append(round(dice(prediction.refined, one.truth), 4))
         return found
+
+
+def _refined(case: Case, shown: list[Prediction], annotation: npt.NDArray[np.uint8]) -> Job[npt.NDArray[np.uint8]]:
+    """Refine the first of the predictions that were `shown`, and append the result."""
+    refined = yield from refine(case, shown[0], annotation)
+    shown.append(refined)
+    return refined.refined
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

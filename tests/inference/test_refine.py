@@ -1,0 +1,170 @@
+"""Refining with strokes: what it finds, what it must leave alone, and its evidence against scipy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import ndimage, stats
+
+from napari_breastseg.case import REFINED_WITH, UNDECIDED, Case, Geometry, Modality, Prediction, overlay
+from napari_breastseg.errors import InputError
+from napari_breastseg.evaluation.metrics import dice
+from napari_breastseg.inference import refine
+from napari_breastseg.inference.predict import clean_mask
+from napari_breastseg.inference.refine import GROWTH, SHRINK, log_likelihood_ratio
+from napari_breastseg.progress import run
+
+SHAPE, SPACING = (20, 60, 60), (3.0, 1.5, 1.5)
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint8]
+
+
+def ball(z: float, y: float, x: float, radius: float) -> Mask:
+    """Voxels within so many mm of a place in voxels."""
+    places = np.moveaxis(np.indices(SHAPE), 0, -1)
+    found: Mask = np.sqrt((((places - (z, y, x)) * SPACING) ** 2).sum(-1)) < radius
+    return found
+
+
+TUMOUR, OTHER = ball(10, 20, 20, 14), ball(10, 45, 45, 9)
+"""Two that enhance alike, more than GROWTH apart."""
+
+
+def case(enhancing: Mask, modality: Modality = "dce-mri") -> Case:
+    """Noise of 30, and 100 more after contrast where it enhances."""
+    images = np.random.default_rng(0).normal(200, 30, (2, *enhancing.shape)).astype(np.float32)
+    images[1][enhancing] += 100
+    return Case("balls", images, Geometry(SPACING, np.eye(4), enhancing.shape[::-1]), modality=modality)
+
+
+def said(mask: Mask) -> Prediction:
+    return Prediction("a model", np.where(mask, 0.9, 0.05).astype(np.float32), mask.astype(np.uint8), mask.astype(np.uint8))
+
+
+def strokes(painted: Mask | None = None, erased: Mask | None = None, shape: tuple[int, ...] = SHAPE) -> Labels:
+    annotation = np.full(shape, UNDECIDED, np.uint8)
+    if painted is not None:
+        annotation[painted] = 1
+    if erased is not None:
+        annotation[erased] = 0
+    return annotation
+
+
+def in_slice(mask: Mask, z: int) -> Mask:
+    one = np.zeros_like(mask)
+    one[z] = mask[z]
+    return one
+
+
+def refined(of: Case, before: Prediction, annotation: Labels) -> Mask:
+    """The mask that is shown."""
+    return overlay(run(refine(of, before, annotation)).refined, annotation) == 1
+
+
+def test_a_stroke_in_one_slice_finds_the_tumour_in_all() -> None:
+    images, before = case(TUMOUR | OTHER), said(OTHER)
+    annotation = strokes(in_slice(ndimage.binary_erosion(TUMOUR), 10))
+    result = run(refine(images, before, annotation))
+    shown = overlay(result.refined, annotation) == 1
+    assert dice(overlay(before.refined, annotation) == 1, TUMOUR | OTHER) < 0.5
+    assert dice(shown, TUMOUR | OTHER) > 0.9
+    assert (shown[OTHER] == 1).all(), "the other one, which nobody touched, stays"
+    assert result.model == before.model and result.details["engine"] == "random walk"
+    assert result.details[REFINED_WITH] == {"tumour_voxels": int((annotation == 1).sum()), "erased_voxels": 0}
+    far = ndimage.distance_transform_edt(annotation != 1, sampling=SPACING) > GROWTH
+    np.testing.assert_array_equal(np.asarray(result.probability)[far], np.asarray(before.probability)[far])
+    assert before.refined.sum() == OTHER.sum() and (before.probability <= np.float32(0.9)).all(), "what came in stays as it was"
+
+
+def test_tumour_grows_no_farther_than_its_reach() -> None:
+    bar = np.zeros(SHAPE, bool)
+    bar[7:13, 26:36, 2:58] = True
+    painted = np.zeros(SHAPE, bool)
+    painted[10, 27:35, 4:9] = True
+    shown = refined(case(bar), said(np.zeros(SHAPE, bool)), strokes(painted))
+    reached = np.flatnonzero(shown.any((0, 1))).max()
+    assert 8 + 0.4 * GROWTH / 1.5 < reached <= 8 + GROWTH / 1.5
+
+
+def test_a_false_alarm_that_was_erased_in_a_slice_goes_in_all_and_no_other_does() -> None:
+    shown = refined(case(TUMOUR | OTHER), said(TUMOUR | OTHER), strokes(erased=in_slice(ball(10, 45, 45, 9), 10)))
+    assert not shown[OTHER].any() and shown[TUMOUR].all()
+
+
+def test_trimming_an_edge_takes_away_no_more_than_the_stroke() -> None:
+    edge = np.zeros(SHAPE, bool)
+    edge[10, 12:28, 12:15] = True
+    shown = refined(case(TUMOUR), said(TUMOUR), strokes(erased=edge))
+    assert (shown == (TUMOUR & ~edge)).all()
+
+
+def test_healthy_tissue_that_was_erased_in_a_slice_leaves_the_tumour_beside_it() -> None:
+    too_far = TUMOUR.copy()
+    too_far[13:18] = TUMOUR[10]
+    shown = refined(case(TUMOUR), said(too_far), strokes(erased=in_slice(too_far, 17)))
+    assert shown[TUMOUR].all()
+    assert dice(shown, TUMOUR) > 0.95 and dice(too_far & ~in_slice(too_far, 17), TUMOUR) < 0.8
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_painting_only_adds_and_erasing_only_takes_away(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask, blobs = (ndimage.gaussian_filter(rng.normal(size=SHAPE), 2) > 0.05 for _ in range(2))
+    stroke = in_slice(blobs, 9)
+    images, before = case(TUMOUR | OTHER), said(mask)
+    assert (refined(images, before, strokes(stroke)) >= (without_crumbs(before) | stroke)).all()
+    assert (refined(images, before, strokes(erased=stroke)) <= mask & ~stroke).all()
+
+
+def without_crumbs(before: Prediction) -> Mask:
+    """The mask without what is too small for any prediction to show."""
+    return clean_mask(before.refined == 1, float(np.prod(SPACING)) / 1000) == 1
+
+
+def test_what_was_erased_is_no_tumour_whatever_is_painted_beside_it() -> None:
+    wall = np.zeros(SHAPE, bool)
+    wall[10, :, 22:24] = True
+    shown = refined(case(TUMOUR), said(np.zeros(SHAPE, bool)), strokes(in_slice(ball(10, 20, 15, 5), 10), wall))
+    assert not shown[wall].any() and shown[10, 20, 12:20].all()
+
+
+def test_an_image_of_one_slice_and_one_channel() -> None:
+    disc = ball(10, 20, 20, 14)[10:11]
+    images = np.random.default_rng(1).normal(200, 30, (1, 1, 60, 60)).astype(np.float32)
+    images[0][disc] -= 90
+    scan = Case("scan", images, Geometry((1.0, 1.5, 1.5), np.eye(4), (60, 60, 1)), modality="ultrasound")
+    annotation = strokes(ball(10, 20, 20, 6)[10:11], shape=(1, 60, 60))
+    assert dice(refined(scan, said(np.zeros((1, 60, 60), bool)), annotation), disc) > 0.9
+
+
+def test_a_dab_of_one_voxel_does_no_harm() -> None:
+    dab = np.zeros(SHAPE, bool)
+    dab[10, 20, 20] = True
+    shown = refined(case(TUMOUR), said(np.zeros(SHAPE, bool)), strokes(dab))
+    assert shown[dab].all() and not shown[~ball(10, 20, 20, 16)].any()
+    nan_free = run(refine(case(TUMOUR), said(TUMOUR), strokes(erased=dab)))
+    assert np.isfinite(np.asarray(nan_free.probability)).all()
+
+
+def test_without_strokes_it_says_what_to_do() -> None:
+    with pytest.raises(InputError, match="Paint missing tumour"):
+        run(refine(case(TUMOUR), said(TUMOUR), strokes()))
+
+
+def test_the_evidence_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4, 30, 30, 2)) @ np.array([[2.0, 0.5], [0.0, 1.0]])
+    tumour = np.zeros(values.shape[:3], bool)
+    tumour[1], values[1] = True, values[1] + (3, -1)
+    healthy = np.zeros_like(tumour)
+    healthy[2:] = True
+    common = np.cov(values[tumour | healthy].T)
+    densities = []
+    for region in (tumour, healthy):
+        sample = values[region]
+        away = sample - np.median(sample, 0)
+        covariance = (away.T @ away + SHRINK * common) / (len(sample) + SHRINK)
+        densities.append(stats.multivariate_normal(np.median(sample, 0), covariance).logpdf(values))
+    np.testing.assert_allclose(log_likelihood_ratio(values, tumour, healthy), densities[0] - densities[1], rtol=1e-4, atol=1e-4)
+    assert not log_likelihood_ratio(values, tumour, np.zeros_like(tumour)).any()
