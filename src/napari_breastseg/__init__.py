@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    # Threads of torch that wait for each other spin, unless told not to before torch is loaded. Alone that saves a tenth of the time;
-    # beside anything else that needs the processors, a viewer or a learning round, it multiplies the time by ten.
+    # Threads of torch that wait for each other spin, unless told not to before torch is loaded. Alone that gains nothing; beside anything
+    # else that needs the processors, a viewer or a learning round, it multiplies the time by ten (benchmarks/two_processes.py).
     os.environ["GOMP_SPINCOUNT"] = "1000"
 
 __all__ = [
