@@ -181,8 +181,6 @@ def tour(out: Path) -> None:
     driver.dock.scroll_area.ensureWidgetVisible(learn.curve)
     driver.picture("05_learning.png")
     driver.idle()
-    driver.dock.scroll_area.ensureWidgetVisible(learn.learned.ask)
-    driver.picture("05_learn.png")
     driver.click(learn.learned.ask)
     driver.idle()
     driver.dock.scroll_area.ensureWidgetVisible(learn.learned.table)
