@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -92,11 +94,38 @@ def test_a_false_alarm_that_was_erased_in_a_slice_goes_in_all_and_no_other_does(
     assert not shown[OTHER].any() and shown[TUMOUR].all()
 
 
-def test_trimming_an_edge_takes_away_no_more_than_the_stroke() -> None:
-    edge = np.zeros(SHAPE, bool)
-    edge[10, 12:28, 12:15] = True
-    shown = refined(case(TUMOUR), said(TUMOUR), strokes(erased=edge))
-    assert (shown == (TUMOUR & ~edge)).all()
+EDGES = {
+    "a strip": (slice(10, 11), slice(12, 28), slice(11, 15)),
+    "the last slice": (slice(14, 15), slice(None), slice(None)),
+    "the first two slices": (slice(0, 8), slice(None), slice(None)),
+    "a cap along y": (slice(None), slice(0, 14), slice(None)),
+    "a cap along x": (slice(None), slice(None), slice(26, None)),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES)
+def test_trimming_an_edge_takes_away_no_more_than_the_stroke(edge: tuple[slice, ...]) -> None:
+    trimmed = np.zeros(SHAPE, bool)
+    trimmed[edge] = TUMOUR[edge]
+    assert 0 < trimmed.sum() < 0.4 * TUMOUR.sum()
+    shown = refined(case(TUMOUR), said(TUMOUR), strokes(erased=trimmed))
+    assert (shown == (TUMOUR & ~trimmed)).all()
+
+
+def test_trimming_an_image_of_one_slice() -> None:
+    disc, cap = TUMOUR[10:11], np.zeros((1, 60, 60), bool)
+    cap[:, :16] = disc[:, :16]
+    images = case(TUMOUR)
+    scan = Case("scan", images.images[1:, 10:11], Geometry(SPACING, np.eye(4), (60, 60, 1)), modality="ultrasound")
+    assert (refined(scan, said(disc), strokes(erased=cap, shape=(1, 60, 60))) == (disc & ~cap)).all()
+
+
+def test_what_an_erasing_stroke_took_does_not_grow_back_from_its_neighbour() -> None:
+    near = ball(10, 20, 36, 8)
+    images, before = case(TUMOUR | near), said(near)
+    annotation = strokes(in_slice(ndimage.binary_erosion(TUMOUR), 10), in_slice(near, 10))
+    mask = run(refine(images, before, annotation)).refined == 1
+    assert not mask[near].any() and mask[ndimage.binary_erosion(TUMOUR, iterations=2)].all()
 
 
 def test_healthy_tissue_that_was_erased_in_a_slice_leaves_the_tumour_beside_it() -> None:
@@ -122,11 +151,12 @@ def without_crumbs(before: Prediction) -> Mask:
     return clean_mask(before.refined == 1, float(np.prod(SPACING)) / 1000) == 1
 
 
-def test_what_was_erased_is_no_tumour_whatever_is_painted_beside_it() -> None:
+def test_tumour_does_not_grow_through_what_was_erased() -> None:
     wall = np.zeros(SHAPE, bool)
-    wall[10, :, 22:24] = True
-    shown = refined(case(TUMOUR), said(np.zeros(SHAPE, bool)), strokes(in_slice(ball(10, 20, 15, 5), 10), wall))
-    assert not shown[wall].any() and shown[10, 20, 12:20].all()
+    wall[:, :, 22:24] = True
+    annotation = strokes(in_slice(ball(10, 20, 15, 5), 10), wall)
+    mask = run(refine(case(TUMOUR), said(np.zeros(SHAPE, bool)), annotation)).refined == 1
+    assert mask[10, 20, 13:20].all() and not mask[:, :, 22:].any()
 
 
 def test_an_image_of_one_slice_and_one_channel() -> None:
@@ -141,10 +171,29 @@ def test_an_image_of_one_slice_and_one_channel() -> None:
 def test_a_dab_of_one_voxel_does_no_harm() -> None:
     dab = np.zeros(SHAPE, bool)
     dab[10, 20, 20] = True
-    shown = refined(case(TUMOUR), said(np.zeros(SHAPE, bool)), strokes(dab))
-    assert shown[dab].all() and not shown[~ball(10, 20, 20, 16)].any()
-    nan_free = run(refine(case(TUMOUR), said(TUMOUR), strokes(erased=dab)))
-    assert np.isfinite(np.asarray(nan_free.probability)).all()
+    shown = refined(case(TUMOUR), said(OTHER), strokes(dab))
+    assert (shown & ~TUMOUR & ~OTHER).sum() < 0.1 * TUMOUR.sum() and shown[OTHER].all()
+    assert (refined(case(TUMOUR), said(TUMOUR), strokes(erased=dab)) == (TUMOUR & ~dab)).all()
+
+
+def test_where_all_is_alike_nothing_grows() -> None:
+    flat = Case("flat", np.zeros((2, *SHAPE), np.float32), Geometry(SPACING, np.eye(4), SHAPE[::-1]))
+    stroke = in_slice(ball(10, 20, 20, 8), 10)
+    nothing = Prediction("a model", np.full(SHAPE, 0.01, np.float32), np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8))
+    assert (refined(flat, nothing, strokes(stroke)) == stroke).all()
+
+
+def test_images_that_are_no_numbers_are_refused() -> None:
+    images = case(TUMOUR)
+    images.images[1, 9, 20, 20] = np.nan
+    with pytest.raises(InputError, match="no numbers"):
+        run(refine(images, said(OTHER), strokes(in_slice(TUMOUR, 10))))
+
+
+def test_a_part_that_is_too_large_for_a_walk_is_settled_by_the_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, annotation = case(TUMOUR), strokes(in_slice(ndimage.binary_erosion(TUMOUR), 10))
+    monkeypatch.setattr(sys.modules["napari_breastseg.inference.refine"], "MOST_VOXELS", 100)
+    assert dice(refined(images, said(OTHER), annotation) & ~OTHER, TUMOUR) > 0.8
 
 
 def test_without_strokes_it_says_what_to_do() -> None:

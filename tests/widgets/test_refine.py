@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_breastseg.case import REFINED_WITH
 from napari_breastseg.widgets._dock import BreastSegWidget
 
 from .conftest import FakeLoop, paint
@@ -33,12 +34,14 @@ def test_a_stroke_is_followed_taken_back_and_stays(predicted: BreastSegWidget, s
     assert enabled(predicted) == (False, False)
     settled(predicted)
     assert (mask(predicted)[9, 3] == 1).all() and enabled(predicted) == (True, True)
+    assert REFINED_WITH in predicted.desk.view.layer("probability").metadata
     session, case_id = predicted.desk.session, predicted.desk.case_id
     np.testing.assert_array_equal(session.mask(case_id), mask(predicted))
     predicted.correct.refine.back.click()
     settled(predicted)
     np.testing.assert_array_equal(mask(predicted), own)
     assert enabled(predicted) == (True, False) and session.seq(case_id) == 1
+    assert REFINED_WITH not in predicted.desk.view.layer("probability").metadata
     predicted.correct.refine.refine.click()
     settled(predicted)
     folder = session.path

@@ -2,14 +2,14 @@
 
 Strokes say how tumour and healthy tissue look in this very case. The evidence of a voxel is the log-likelihood ratio of its intensities
 under the two, with the model's log-odds as a weak prior; a random walk (Grady 2006, doi 10.1109/TPAMI.2006.233) settles the mask between
-the strokes and what is sure, so that it follows the edges of the evidence. Painting only adds and erasing only takes away, as a hand does.
+the strokes and what is sure, so that it follows the edges of the evidence. What was painted only adds to the model's own mask, and what was
+erased only takes away from it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from scipy import ndimage
 from scipy.special import logit
 from skimage.segmentation import random_walker
 
-from napari_breastseg.case import BACKGROUND, REFINED_WITH, TUMOUR, UNDECIDED, Box, Case, Geometry, Prediction, slices
+from napari_breastseg.case import BACKGROUND, REFINED_WITH, TUMOUR, UNDECIDED, Box, Case, Geometry, Prediction, box_around, slices
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.predict import clean_mask
 from napari_breastseg.preprocess.intensity import first_post_contrast
@@ -43,6 +43,9 @@ SHRINK = 10
 BETA = 200.0
 """How hard it is for the random walk to cross an edge."""
 
+MOST_VOXELS = 4_000_000
+"""Voxels of the largest random walk, which takes some 0.5 kB for each."""
+
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.float64]
@@ -52,7 +55,7 @@ def refine(case: Case, before: Prediction, annotation: Labels) -> Job[Prediction
     """Let a prediction follow the strokes on its case.
 
     From painted tumour more is found within :data:`GROWTH`, where it hangs together with it. Where most of a part of the mask was erased in
-    the slices that were looked at, what looks like that goes in its other slices, too. All else stays as it was.
+    the slices that were looked at, and not just at an end of it, what looks like that goes in its other slices, too. All else stays.
 
     Parameters
     ----------
@@ -70,25 +73,21 @@ def refine(case: Case, before: Prediction, annotation: Labels) -> Job[Prediction
     Raises
     ------
     InputError
-        If there are no strokes on the case.
+        If there are no strokes on the case, or its images hold values that are not finite.
     """
     started = time.perf_counter()
     decided = annotation != UNDECIDED
     if not decided.any():
         raise InputError("There are no strokes on this case yet. Paint missing tumour or erase what is none first.")
     yield Progress(0, 1, "Looking at the strokes")
-    mask, probability = before.refined == TUMOUR, np.array(before.probability, np.float32)
-    parts = _parts(mask | (annotation == TUMOUR), decided)
-    for number, (box, part) in enumerate(parts, 1):
-        around = _grown(box, case.geometry, case.shape)
-        place, inner = slices(around), slices(_within(box, around))
-        whole = np.zeros(annotation[place].shape, bool)
-        whole[inner] = part
-        images = [np.asarray(case.images[(phase, *place)], float) for phase in sorted({0, first_post_contrast(case)})]
-        gone, grown, chance = _settled(images, whole, mask[place], probability[place], annotation[place], case.geometry)
-        mask[place] = (mask[place] & ~gone) | grown
-        probability[place] = np.where(gone | grown, chance, probability[place])
-        yield Progress(number, len(parts), "Following the strokes")
+    old, probability = before.refined == TUMOUR, np.array(before.probability, np.float32)
+    painted, erased = annotation == TUMOUR, annotation == BACKGROUND
+    parts = _parts(old | painted, decided)
+    steps = [(_erase, box, part) for box, part in parts] + [(_grow, box, part) for box, part in parts]  # nothing grows back
+    mask = old.copy()
+    for number, (step, box, part) in enumerate(steps, 1):
+        step(case, box, part, old, painted, erased, mask, probability)
+        yield Progress(number, len(steps), "Following the strokes")
     details = {
         **before.details,
         "device": "cpu",
@@ -101,42 +100,71 @@ def refine(case: Case, before: Prediction, annotation: Labels) -> Job[Prediction
     return replace(before, probability=probability, refined=refined, maps={}, details=details)
 
 
-def _settled(
-    images: Sequence[Map], part: Mask, mask: Mask, probability: npt.NDArray[np.float32], annotation: Labels, geometry: Geometry
-) -> tuple[Mask, Mask, Map]:
-    """Settle one part of the mask, all given within a box around it.
+def _erase(
+    case: Case, box: Box, part: Mask, old: Mask, painted: Mask, erased: Mask, mask: Mask, probability: npt.NDArray[np.float32]
+) -> None:
+    """Take from a part of the mask what looks like what was erased, if most of it was erased where somebody looked."""
+    place = slices(box)
+    gone, stays = part & erased[place], part & painted[place]
+    if not _mostly(gone, part):
+        return
+    evidence = log_likelihood_ratio(_smooth(case, box), part & ~gone, gone) - DOUBT
+    chance = _walk(evidence, part & (stays | (evidence > SURE)) & ~gone, ~part | gone | (evidence < -SURE) & ~stays, case.geometry)
+    went = part & (chance <= 0.5)
+    mask[place] &= ~went
+    probability[place] = np.where(went, chance, probability[place])
 
-    Returns
-    -------
-    tuple of ndarray
-        What goes, what is new, and the chance of tumour there.
+
+def _grow(
+    case: Case, box: Box, part: Mask, old: Mask, painted: Mask, erased: Mask, mask: Mask, probability: npt.NDArray[np.float32]
+) -> None:
+    """Add tumour around what was painted in a part, where it looks like that and hangs together with it."""
+    inner = part & painted[slices(box)]
+    found = box_around(inner)
+    if found is None:
+        return
+    z, y, x = ((start + low, start + high) for (start, _), (low, high) in zip(box, found, strict=True))
+    around = _grown((z, y, x), case.geometry, case.shape)
+    place = slices(around)
+    strokes = np.zeros(erased[place].shape, bool)
+    strokes[slices(_within((z, y, x), around))] = inner[slices(found)]
+    distance = ndimage.distance_transform_edt(~strokes, sampling=case.geometry.spacing)
+    ring = (distance > RING[0]) & (distance < RING[1]) & ~old[place]
+    prior = PRIOR * logit(np.clip(probability[place].astype(float), 1e-3, 1 - 1e-3))
+    evidence = log_likelihood_ratio(_smooth(case, around), strokes, ring | erased[place]) + prior
+    may = (distance <= GROWTH) & ~erased[place] & ~(old[place] & ~mask[place])
+    chance = _walk(evidence, strokes, ~may | (evidence < -SURE) & ~strokes, case.geometry)
+    joined, _ = ndimage.label(may & (chance > 0.5) | strokes, np.ones((3, 3, 3)))
+    added = ~mask[place] & may & (chance > 0.5) & np.isin(joined, np.unique(joined[strokes]))
+    mask[place] |= added
+    probability[place] = np.where(added, chance, probability[place])
+
+
+def _smooth(case: Case, box: Box) -> Map:
+    """Return the smoothed intensities before and after contrast in a box, shape (z, y, x, phase).
+
+    Raises
+    ------
+    InputError
+        If they are not all finite.
     """
-    smooth = np.stack([ndimage.gaussian_filter(image, [SMOOTHING / step for step in geometry.spacing]) for image in images], -1)
-    painted, erased = part & (annotation == TUMOUR), annotation == BACKGROUND
-    gone, grown, chance = np.zeros_like(part), np.zeros_like(part), np.zeros(part.shape)
-    if _mostly(part & erased, part):
-        evidence = log_likelihood_ratio(smooth, part & ~erased, part & erased) - DOUBT
-        chance = _walk(evidence, part & (painted | (evidence > SURE)) & ~erased, ~part | erased | (evidence < -SURE) & ~painted, geometry)
-        gone = part & (chance <= 0.5)
-    if painted.any():
-        distance = ndimage.distance_transform_edt(~painted, sampling=geometry.spacing)
-        around = (distance > RING[0]) & (distance < RING[1]) & ~mask
-        prior = PRIOR * logit(np.clip(probability.astype(float), 1e-3, 1 - 1e-3))
-        evidence = log_likelihood_ratio(smooth, painted, around | erased) + prior
-        may = (distance <= GROWTH) & ~gone & ~erased
-        added = _walk(evidence, painted, ~may | (evidence < -SURE) & ~painted, geometry)
-        joined, _ = ndimage.label((may & (added > 0.5)) | painted, np.ones((3, 3, 3)))
-        grown = ~mask & may & (added > 0.5) & np.isin(joined, np.unique(joined[painted]))
-        chance = np.where(grown, added, chance)
-    return gone, grown, chance
+    sigma = [SMOOTHING / step for step in case.geometry.spacing]
+    phases = sorted({0, first_post_contrast(case)})
+    values = np.stack([ndimage.gaussian_filter(np.asarray(case.images[(p, *slices(box))], float), sigma) for p in phases], -1)
+    if not np.isfinite(values).all():
+        raise InputError(f"The images of {case.name} hold values that are no numbers here. Correct the files, then refine again.")
+    return values
 
 
 def _mostly(erased: Mask, part: Mask) -> bool:
-    """Tell whether more than half of a part was erased in the slices, along any axis, in which it was erased at all."""
-    for axis in range(3):
+    """Tell whether most of a part was erased in the slices in which it was erased at all, and that not only at an end of it.
+
+    Slices along any axis count, but in an image of one slice that slice alone.
+    """
+    for axis in range(3) if part.shape[0] > 1 else (0,):
         others = tuple(a for a in range(3) if a != axis)
-        looked_at = erased.any(others)
-        if 2 * erased.sum() > part.sum(others)[looked_at].sum():
+        gone, all_of_it = erased.sum(others), part.sum(others)
+        if gone.sum() > 0.5 * all_of_it[gone > 0].sum() and gone.max() > 0.65 * all_of_it.max():
             return True
     return False
 
@@ -167,17 +195,19 @@ def _log_density(values: Map, sample: Map, common: Map) -> Map:
 
 
 def _walk(evidence: Map, tumour: Mask, healthy: Mask, geometry: Geometry) -> Map:
-    """Return the chance that a random walk from each voxel meets a seed of tumour before one of healthy tissue."""
+    """Return the chance that a random walk from each voxel meets a seed of tumour before one of healthy tissue.
+
+    In more than :data:`MOST_VOXELS`, or without any edge, the evidence alone decides.
+    """
+    clipped = np.clip(evidence, -LARGEST, LARGEST)
     if not tumour.any() or (tumour | healthy).all():
         return tumour.astype(float)
     seeds = np.where(tumour, 1, np.where(healthy, 2, 0))
+    if evidence.size > MOST_VOXELS or np.ptp(clipped) == 0:
+        return np.where(seeds == 0, clipped > 0, tumour).astype(float)
     spacing = np.array(geometry.spacing) / min(geometry.spacing)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that an optional solver is missing, and of voxels that no seed reaches, which get 0
-        chances = random_walker(
-            np.clip(evidence, -LARGEST, LARGEST), seeds, beta=BETA, mode="cg_j", tol=1e-3, spacing=spacing, return_full_prob=True
-        )
-    result: Map = np.asarray(chances[0], float)
+    chances = random_walker(clipped, seeds, beta=BETA, mode="cg_j", tol=1e-3, prob_tol=0.1, spacing=spacing, return_full_prob=True)
+    result: Map = np.clip(np.asarray(chances[0], float), 0, 1)
     return result
 
 

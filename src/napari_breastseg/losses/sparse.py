@@ -37,8 +37,8 @@ def balance(labels: Tensor, before: Tensor) -> Tensor:
 def trusted(decided: Tensor, before: Tensor, reach: int) -> Tensor:
     """Weight of each voxel in the trust region; 0 within `reach` voxels of a correction, along every axis.
 
-    Farther away four groups weigh a quarter each: what the previous model called tumour, what tempted it, and plain background near the
-    corrections and far from them. With a plain mean, growing too far beside a correction would cost nothing.
+    Farther away four groups weigh a quarter each, if there are any of them: what the previous model gave more than 0.5, what tempted it,
+    and plain background near the corrections and far from them. With a plain mean, growing too far beside a correction would cost nothing.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from napari.layers import Labels, Layer
 from napari.viewer import Viewer
 
-from napari_breastseg.case import Box, Case, Prediction, slices
+from napari_breastseg.case import REFINED_WITH, Box, Case, Prediction, slices
 from napari_breastseg.widgets import _layers as layers
 from napari_breastseg.widgets._explain_layers import ROLES as EXPLANATION
 from napari_breastseg.widgets._lazy import Slabs, lazy
@@ -119,6 +119,7 @@ class CaseView:
         for layer, values in ((self._coarse(), prediction.coarse), (self._probability(), prediction.probability)):
             layer.visible = False
             layer.data = lazy(values, self._slabs)
+            layer.metadata.pop(REFINED_WITH, None)
             layer.metadata.update(facts)
             layer.editable = False
 

@@ -176,6 +176,7 @@ def test_finished_streams_are_not_run_again_and_settings_stay(plan: Plan, tmp_pa
     assert again == first and len(stream_learner.learned_from) == done
     saved = first["figures"]["exact"]["learn"]["corrections_to_0.85"]["saved_percent"]
     assert 0 < saved[1] <= saved[0] <= saved[2]
+    assert "Streams of 4 cases; a round of learning after every 1." in first["markdown"]
     assert {Path(path).name for path in first["files"]} >= {"p2.md", "p2.json", "dice-before.png", "forgetting.png"}
     assert run(simulate_streams("p4", ["learn"], 1, plan, tmp_path))["figures"]["exact"]["learn"]["forgetting"][0]["adopted"] == 2
     sloppy = run(simulate_streams("p5", ["learn"], 1, plan, tmp_path))

@@ -22,7 +22,7 @@ THRESHOLDS = (0.80, 0.85, 0.90)
 
 Mask = npt.NDArray[np.uint8]
 Refine = Callable[[Mask], Job[Mask]]
-"""Returns what is predicted with all strokes so far: 0 or 1, 255 where nothing was said."""
+"""Takes all strokes so far (0 or 1, 255 where nothing was said) and returns the mask that follows from them."""
 
 
 @dataclass(frozen=True)

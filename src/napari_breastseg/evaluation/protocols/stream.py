@@ -68,7 +68,7 @@ class Plan:
     seed: int
     cases: int = 24
     annotator: str = "exact"
-    learn_every: int = 3
+    learn_every: int = 4
     look_back_every: int = 12
     model: str = "hcma-unet"
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -20,8 +20,8 @@ ANCHORS = (
     "magnitude compares, not the figure)."
 )
 STROKES = (
-    "A correction is one stroke as with the dock's brush: in one slice, the largest disc that paints nothing wrong, in the middle of the "
-    f"largest error, drawn out through it. At most {CAP} are made on a case; a Dice that is not reached counts as {CAP}. Intervals: 95 %, "
+    "A correction is one stroke in one slice, with a brush whose size follows the shape: the largest disc that paints nothing wrong, in the "
+    f"middle of the largest error, drawn out through it. At most {CAP} are made on a case; a Dice that is not reached counts as {CAP}. Intervals: 95 %, "
     "paired bootstrap over (seed, case)."
 )
 

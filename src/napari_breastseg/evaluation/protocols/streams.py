@@ -67,7 +67,8 @@ def simulate_streams(protocol: str, recipes: Sequence[str], seeds: int, plan: Pl
 def _report(protocol: str, found: Mapping[str, Mapping[str, Sequence[Record]]], out: Path) -> dict[str, Any]:
     exact = found["exact"]
     drawn: list[Path] = []
-    notes = [tables.STROKES]
+    settings = next(iter(exact.values()))[0]["settings"]
+    notes = [f"Streams of {settings['cases']} cases; a round of learning after every {settings['learn_every']}. {tables.STROKES}"]
     if protocol == "p5":
         shown = [tables.sloppy_table({name: {annotator: found[annotator][name] for annotator in found} for name in exact})]
         notes.append(SLOPPY)
