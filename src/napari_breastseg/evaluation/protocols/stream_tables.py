@@ -20,9 +20,9 @@ ANCHORS = (
     "magnitude compares, not the figure)."
 )
 STROKES = (
-    "A correction is one stroke in one slice, with a brush whose size follows the shape: the largest disc that paints nothing wrong, in the "
-    f"middle of the largest error, drawn out through it. At most {CAP} are made on a case; a Dice that is not reached counts as {CAP}. Intervals: 95 %, "
-    "paired bootstrap over (seed, case)."
+    "A correction is one stroke in one slice, with a brush whose size follows the shape: the largest disc that paints nothing wrong, in "
+    f"the middle of the largest error, drawn out through it. At most {CAP} are made on a case; a Dice that is not reached counts as {CAP}. "
+    "Intervals: 95 %, paired bootstrap over (seed, case)."
 )
 
 
