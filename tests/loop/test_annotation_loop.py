@@ -16,7 +16,7 @@ from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress, run
 from napari_breastseg.session import Session
 from napari_breastseg.session.disk.places import WORK
-from napari_breastseg.session.rows import RoundRow
+from napari_breastseg.session.rows import RoundRow, Version
 
 Paint = Callable[..., int]
 Learner = Callable[[str], None]
@@ -229,6 +229,9 @@ def test_a_prediction_is_refined_with_the_strokes_and_taken_back(
         assert shown is not None and REFINED_WITH in shown.details
         np.testing.assert_array_equal(shown.refined, refined.refined)
         assert refining[-1][0] == other.sha and (refining[-1][1][8, 2:9, 2:9] == value).all()
+    refinement = session.predictions(case_id)[-1].id
+    (share,) = session.compare(case_id, Version(0, None), Version(0, refinement)).shares
+    assert (share.kind, share.number, share.by) == ("refinement", refinement, own.model)
     mine = session.annotation(case_id)
     mine[0] = 1
     assert (run(loop.refine(case_id, mine)).refined[0] == 1).all()

@@ -95,7 +95,9 @@ def when(time: str) -> str:
 def _by(share: Share) -> str:
     if share.kind == "edit":
         return f"{share.by}, edit {share.number}"
-    return f"prediction {share.number} by model {share.by[:12]}" if share.kind == "prediction" else "nothing predicted or drawn"
+    if share.kind == "nothing":
+        return "nothing predicted or drawn"
+    return f"{share.kind} {share.number} by model {share.by[:12]}"
 
 
 def _write(session: Session, case_id: str, found: Comparison, out: Path) -> None:

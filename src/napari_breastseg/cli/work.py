@@ -67,6 +67,8 @@ def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path
         _writable(out)
     with Session.open(folder) as session:
         case_id = find_case(session, named)
+        if not session.predictions(case_id):
+            raise InputError(f"{named} has no prediction yet. Predict it first, correct a place, then refine.")
         loop = AnnotationLoop(session)
         prediction = loop.unrefine(case_id) if undo else speaker.run(loop.refine(case_id))
         case, mask = session.case(case_id), session.mask(case_id)

@@ -179,7 +179,7 @@ class Share:
     Parameters
     ----------
     kind : str
-        ``"edit"``, ``"prediction"``, or ``"nothing"`` where neither says anything.
+        ``"edit"``, ``"prediction"``, ``"refinement"`` (a prediction that followed strokes), or ``"nothing"`` where neither says anything.
     number : int
         The seq of the edit, or the number of the prediction.
     time : str
@@ -190,7 +190,7 @@ class Share:
         Voxels that became tumour, and that stopped being tumour.
     """
 
-    kind: Literal["edit", "prediction", "nothing"]
+    kind: Literal["edit", "prediction", "refinement", "nothing"]
     number: int
     time: str
     by: str

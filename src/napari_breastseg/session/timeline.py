@@ -105,9 +105,10 @@ class Timeline:
         rest = left & ~decided
         if rest.any():
             counts = int(np.count_nonzero(rest & added)), int(np.count_nonzero(rest & removed))
-            yield (
-                Share("prediction", model[0].id, model[0].time, model[0].model, *counts) if model else Share("nothing", 0, "", "", *counts)
-            )
+            if model:
+                yield Share("refinement" if model[0].refined else "prediction", model[0].id, model[0].time, model[0].model, *counts)
+            else:
+                yield Share("nothing", 0, "", "", *counts)
         found: list[Share] = []
         left_to_say = left & decided
         seq, shape = version.seq, self._cases.shape(case_id)
