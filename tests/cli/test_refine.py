@@ -35,7 +35,8 @@ def test_a_case_is_refined_and_taken_back(
     with Session.open(folder) as session:
         session.record(first["case_id"], Edit(((1, 2), (3, 4), (3, 4)), np.ones((1, 1, 1), bool), 1, "brush", 0))
         pixels = int(np.prod(session.case(first["case_id"]).shape[1:]))
-        other = session.add_case(replace(session.case(first["case_id"]), name="another"))
+        known = session.case(first["case_id"])
+        other = session.add_case(replace(known, name="another", images=np.stack([known.phase(n) + 1 for n in range(known.phases)])))
     unknown = cli("refine", "--session", folder, "--case", other)
     assert unknown.code == 1 and "Predict it first" in unknown.err
     said = cli("refine", *of, "--out", out, "--json")
