@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,8 @@ SHRINK = 10
 """Voxels for which the covariance of everything counts in that of a stroke: a small one alone has none to speak of."""
 BETA = 200.0
 """How hard it is for the random walk to cross an edge."""
+TOLERANCE = 1e-6
+"""Of the solver: up to 6 % of a mask differed from a direct solution on phantoms; at 1e-3 it was up to a third of a small one."""
 
 MOST_VOXELS = 4_000_000
 """Voxels of the largest random walk, which takes some 0.5 kB for each."""
@@ -206,8 +209,8 @@ def _walk(evidence: Map, tumour: Mask, healthy: Mask, geometry: Geometry) -> Map
     if evidence.size > MOST_VOXELS or np.ptp(clipped) == 0:
         return np.where(seeds == 0, clipped > 0, tumour).astype(float)
     spacing = np.array(geometry.spacing) / min(geometry.spacing)
-    chances = random_walker(clipped, seeds, beta=BETA, mode="cg_j", tol=1e-3, prob_tol=0.1, spacing=spacing, return_full_prob=True)
-    result: Map = np.clip(np.asarray(chances[0], float), 0, 1)
+    walk = partial(random_walker, beta=BETA, mode="cg_j", tol=TOLERANCE, prob_tol=np.inf, spacing=spacing, return_full_prob=True)
+    result: Map = np.clip(np.asarray(walk(clipped, seeds)[0], float), 0, 1)  # the solver strays a little where edges shut voxels in
     return result
 
 
