@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -73,10 +74,34 @@ def test_a_stroke_in_one_slice_finds_the_tumour_in_all() -> None:
     assert dice(shown, TUMOUR | OTHER) > 0.9
     assert (shown[OTHER] == 1).all(), "the other one, which nobody touched, stays"
     assert result.model == before.model and result.details["engine"] == "random walk"
-    assert result.details[REFINED_WITH] == {"tumour_voxels": int((annotation == 1).sum()), "erased_voxels": 0}
+    told = {"tumour_voxels": int((annotation == 1).sum()), "erased_voxels": 0, "sha256": sha256(annotation.tobytes()).hexdigest()}
+    assert result.details[REFINED_WITH] == told
     far = ndimage.distance_transform_edt(annotation != 1, sampling=SPACING) > GROWTH
     np.testing.assert_array_equal(np.asarray(result.probability)[far], np.asarray(before.probability)[far])
     assert before.refined.sum() == OTHER.sum() and (before.probability <= np.float32(0.9)).all(), "what came in stays as it was"
+
+
+def test_strokes_in_several_slices_count_together() -> None:
+    """A dab on the rim shows little of how tumour looks; beside it the other strokes must not count as healthy tissue."""
+    images, before = case(TUMOUR), said(np.zeros(SHAPE, bool))
+    rim = in_slice(TUMOUR & ~ndimage.binary_erosion(TUMOUR), 13)
+    first = in_slice(ndimage.binary_erosion(TUMOUR, iterations=2), 10)
+    both = refined(images, before, strokes(first | rim))
+    assert dice(both, TUMOUR) > 0.93
+    assert (both >= refined(images, before, strokes(first)) & ball(10, 20, 20, 11)).all()
+
+
+def test_two_tumours_are_found_from_a_stroke_each() -> None:
+    """They lie too far apart for one random walk, and enhance differently."""
+    shape = (8, 90, 90)
+    places = np.moveaxis(np.indices(shape), 0, -1) * SPACING
+    left, right = (np.linalg.norm(places - at, axis=-1) < 9 for at in ((12, 20, 20), (12, 110, 110)))
+    images = np.random.default_rng(0).normal(200, 30, (2, *shape)).astype(np.float32)
+    images[1][left] += 100
+    images[1][right] += 200
+    of = Case("two", images, Geometry(SPACING, np.eye(4), shape[::-1]))
+    annotation = strokes(in_slice(ndimage.binary_erosion(left | right), 4), shape=shape)
+    assert dice(refined(of, said(np.zeros(shape, bool)), annotation), left | right) > 0.9
 
 
 def test_tumour_grows_no_farther_than_its_reach() -> None:
@@ -166,6 +191,17 @@ def test_an_image_of_one_slice_and_one_channel() -> None:
     scan = Case("scan", images, Geometry((1.0, 1.5, 1.5), np.eye(4), (60, 60, 1)), modality="ultrasound")
     annotation = strokes(ball(10, 20, 20, 6)[10:11], shape=(1, 60, 60))
     assert dice(refined(scan, said(np.zeros((1, 60, 60), bool)), annotation), disc) > 0.9
+
+
+def test_an_image_without_a_scale_is_refined_all_over_the_lesion() -> None:
+    """A file of a single image does not tell how large a pixel is; 1 mm would be far too large."""
+    y, x = np.indices((400, 500))
+    lesion = (np.hypot(y - 180, x - 260) < 90)[None]
+    images = ndimage.gaussian_filter(np.random.default_rng(1).normal(120, 60, (1, 1, 400, 500)), (0, 0, 2, 2)).astype(np.float32)
+    images[0][lesion] -= 40
+    scan = Case("scan", images, Geometry((1.0, 1.0, 1.0), np.eye(4), (500, 400, 1)), modality="ultrasound")
+    dab = (np.hypot(y - 180, x - 260) < 30)[None]
+    assert dice(refined(scan, said(np.zeros((1, 400, 500), bool)), strokes(dab, shape=dab.shape)), lesion) > 0.9
 
 
 def test_a_dab_of_one_voxel_does_no_harm() -> None:

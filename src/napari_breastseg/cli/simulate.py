@@ -87,8 +87,8 @@ def simulate_protocol(speaker: Report, trial: Trial, files: Files | None, model:
         from napari_breastseg.evaluation.protocols.trial import one_case, phantoms
 
         cases = phantoms(trial.cases) if files is None else one_case(*_read(files, model))
-        run = interactive if trial.protocol == "p1" else effort
-        job = run(cases, out, trial.recipes or ("frozen", "full"), range(trial.seeds), model, device, settings)
+        run, recipes = (interactive, ("frozen", "refine", "full")) if trial.protocol == "p1" else (effort, ("frozen", "learn"))
+        job = run(cases, out, trial.recipes or recipes, range(trial.seeds), model, device, settings)
     _show(speaker, speaker.run(job))
 
 

@@ -1,9 +1,8 @@
 """Refine one prediction with the strokes on its case, in a moment and without the network.
 
 Strokes say how tumour and healthy tissue look in this very case. The evidence of a voxel is the log-likelihood ratio of its intensities
-under the two, with the model's log-odds as a weak prior; a random walk (Grady 2006, doi 10.1109/TPAMI.2006.233) settles the mask between
-the strokes and what is sure, so that it follows the edges of the evidence. What was painted only adds to the model's own mask, and what was
-erased only takes away from it.
+under the two, with the model's log-odds as a weak prior; a random walk settles the mask between the strokes and what is sure, so that it
+follows the edges of the evidence. What was painted only adds to the model's own mask, and what was erased only takes away from it.
 """
 
 from __future__ import annotations
@@ -13,16 +12,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.special import logit
-from skimage.segmentation import random_walker
+from scipy.special import expit, logit
 
-from napari_breastseg.case import BACKGROUND, REFINED_WITH, TUMOUR, UNDECIDED, Box, Case, Geometry, Prediction, box_around, slices
+from napari_breastseg.case import BACKGROUND, REFINED_WITH, TUMOUR, UNDECIDED, Box, Case, Geometry, Prediction, slices
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.predict import clean_mask
+from napari_breastseg.inference.random_walk import random_walk
 from napari_breastseg.preprocess.intensity import first_post_contrast
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.software import software
@@ -35,17 +35,16 @@ SMOOTHING = 1.5
 """Standard deviation (mm) of the Gaussian that takes the noise out of the intensities."""
 PRIOR = 0.3
 """Weight of the model's log-odds beside the log-likelihood ratio."""
-SURE, LARGEST = 3.0, 6.0
-"""Evidence from which a voxel is a seed of the random walk, and at which it is cut off."""
+SURE = 3.0
+"""Evidence from which a voxel is a seed of the random walk."""
 DOUBT = 1.0
 """Evidence by which tissue must differ from what was erased beside it to stay tumour: the person has contradicted the model there."""
-SHRINK = 10
-"""Voxels for which the covariance of everything counts in that of a stroke: a small one alone has none to speak of."""
-BETA = 200.0
-"""How hard it is for the random walk to cross an edge."""
-TOLERANCE = 1e-6
-"""Of the solver: up to 6 % of a mask differed from a direct solution on phantoms; at 1e-3 it was up to a third of a small one."""
-
+SHRINK = 1.0
+"""Independent voxels for which the covariance of everything counts in that of a stroke: a small one alone has none to speak of."""
+EDGE, WEIGHT = 20.0, 0.1
+"""How hard it is for the random walk to cross an edge, and how much weight it gives to what each voxel shows."""
+ACROSS = 50.0
+"""Width (mm) that is assumed of an image of one slice whose file does not tell its scale; the depth that ultrasound of a breast shows."""
 MOST_VOXELS = 4_000_000
 """Voxels of the largest random walk, which takes some 0.5 kB for each."""
 
@@ -83,13 +82,17 @@ def refine(case: Case, before: Prediction, annotation: Labels) -> Job[Prediction
     if not decided.any():
         raise InputError("There are no strokes on this case yet. Paint missing tumour or erase what is none first.")
     yield Progress(0, 1, "Looking at the strokes")
-    old, probability = before.refined == TUMOUR, np.array(before.probability, np.float32)
-    painted, erased = annotation == TUMOUR, annotation == BACKGROUND
-    parts = _parts(old | painted, decided)
-    steps = [(_erase, box, part) for box, part in parts] + [(_grow, box, part) for box, part in parts]  # nothing grows back
-    mask = old.copy()
-    for number, (step, box, part) in enumerate(steps, 1):
-        step(case, box, part, old, painted, erased, mask, probability)
+    work = _Work(
+        _to_scale(case),
+        old=before.refined == TUMOUR,
+        said=np.asarray(before.probability, np.float32),
+        painted=annotation == TUMOUR,
+        erased=annotation == BACKGROUND,
+    )
+    steps = [partial(work.erase, box, part) for box, part in _parts(work.old, work.erased)]
+    steps += [partial(work.grow, box) for box in _places(work.painted, work.case.geometry)]  # at last: what is painted grows, whatever went
+    for number, step in enumerate(steps, 1):
+        step()
         yield Progress(number, len(steps), "Following the strokes")
     details = {
         **before.details,
@@ -97,50 +100,64 @@ def refine(case: Case, before: Prediction, annotation: Labels) -> Job[Prediction
         "engine": "random walk",
         "seconds": round(time.perf_counter() - started, 2),
         "software": software(),
-        REFINED_WITH: {"tumour_voxels": int((annotation == TUMOUR).sum()), "erased_voxels": int((annotation == BACKGROUND).sum())},
+        REFINED_WITH: {
+            "tumour_voxels": int(work.painted.sum()),
+            "erased_voxels": int(work.erased.sum()),
+            "sha256": fingerprint(annotation),
+        },
     }
-    refined = clean_mask(mask, case.geometry.voxel_ml)
-    return replace(before, probability=probability, refined=refined, maps={}, details=details)
+    refined = clean_mask(work.mask, case.geometry.voxel_ml)
+    return replace(before, probability=work.probability, refined=refined, maps={}, details=details)
 
 
-def _erase(
-    case: Case, box: Box, part: Mask, old: Mask, painted: Mask, erased: Mask, mask: Mask, probability: npt.NDArray[np.float32]
-) -> None:
-    """Take from a part of the mask what looks like what was erased, if most of it was erased where somebody looked."""
-    place = slices(box)
-    gone, stays = part & erased[place], part & painted[place]
-    if not _mostly(gone, part):
-        return
-    evidence = log_likelihood_ratio(_smooth(case, box), part & ~gone, gone) - DOUBT
-    chance = _walk(evidence, part & (stays | (evidence > SURE)) & ~gone, ~part | gone | (evidence < -SURE) & ~stays, case.geometry)
-    went = part & (chance <= 0.5)
-    mask[place] &= ~went
-    probability[place] = np.where(went, chance, probability[place])
+def fingerprint(annotation: Labels) -> str:
+    """Return the sha256 of the strokes on a case, by which a refinement tells with which of them it was made."""
+    return sha256(np.ascontiguousarray(annotation).data).hexdigest()
 
 
-def _grow(
-    case: Case, box: Box, part: Mask, old: Mask, painted: Mask, erased: Mask, mask: Mask, probability: npt.NDArray[np.float32]
-) -> None:
-    """Add tumour around what was painted in a part, where it looks like that and hangs together with it."""
-    inner = part & painted[slices(box)]
-    found = box_around(inner)
-    if found is None:
-        return
-    z, y, x = ((start + low, start + high) for (start, _), (low, high) in zip(box, found, strict=True))
-    around = _grown((z, y, x), case.geometry, case.shape)
-    place = slices(around)
-    strokes = np.zeros(erased[place].shape, bool)
-    strokes[slices(_within((z, y, x), around))] = inner[slices(found)]
-    distance = ndimage.distance_transform_edt(~strokes, sampling=case.geometry.spacing)
-    ring = (distance > RING[0]) & (distance < RING[1]) & ~old[place]
-    prior = PRIOR * logit(np.clip(probability[place].astype(float), 1e-3, 1 - 1e-3))
-    evidence = log_likelihood_ratio(_smooth(case, around), strokes, ring | erased[place]) + prior
-    may = (distance <= GROWTH) & ~erased[place] & ~(old[place] & ~mask[place])
-    chance = _walk(evidence, strokes, ~may | (evidence < -SURE) & ~strokes, case.geometry)
-    joined, _ = ndimage.label(may & (chance > 0.5) | strokes, np.ones((3, 3, 3)))
-    added = ~mask[place] & may & (chance > 0.5) & np.isin(joined, np.unique(joined[strokes]))
-    mask[place] |= added
-    probability[place] = np.where(added, chance, probability[place])
+class _Work:
+    """A refinement in the making: `mask` and `probability` begin as what the model said and follow the strokes step by step."""
+
+    def __init__(self, case: Case, old: Mask, said: npt.NDArray[np.float32], painted: Mask, erased: Mask) -> None:
+        self.case, self.old, self.said, self.painted, self.erased = case, old, said, painted, erased
+        self.mask, self.probability = old.copy(), said.copy()
+
+    def erase(self, box: Box, part: Mask) -> None:
+        """Take from a part of the mask what looks like what was erased, if most of it was erased where somebody looked."""
+        place = slices(box)
+        gone, stays = part & self.erased[place], part & self.painted[place]
+        if not _mostly(gone, part):
+            return
+        evidence = log_likelihood_ratio(_smooth(self.case, box), part & ~gone, gone, _kernel(self.case)) - DOUBT
+        healthy = ~part | gone | (evidence < -SURE) & ~stays
+        chance = _settle(evidence, part & (stays | (evidence > SURE)) & ~gone, healthy, self.case.geometry)
+        went = part & (chance <= 0.5)
+        self.mask[place] &= ~went
+        self.probability[place] = np.where(went, chance, self.probability[place])
+
+    def grow(self, box: Box) -> None:
+        """Add tumour around all that was painted in a box, where it looks like that and hangs together with it."""
+        place = slices(box)
+        strokes, erased, old = self.painted[place], self.erased[place], self.old[place]
+        distance = ndimage.distance_transform_edt(~strokes, sampling=self.case.geometry.spacing)
+        ring = (distance > RING[0]) & (distance < RING[1]) & ~old
+        prior = PRIOR * logit(np.clip(self.said[place].astype(float), 1e-3, 1 - 1e-3))
+        evidence = log_likelihood_ratio(_smooth(self.case, box), strokes, ring | erased, _kernel(self.case)) + prior
+        may = (distance <= GROWTH) & ~erased & ~(old & ~self.mask[place])  # nothing grows back
+        chance = _settle(evidence, strokes, ~may | (evidence < -SURE) & ~strokes, self.case.geometry)
+        found = may & (chance > 0.5) | strokes
+        joined, _ = ndimage.label(found, np.ones((3, 3, 3)))
+        added = ~self.mask[place] & found & np.isin(joined, np.unique(joined[strokes]))
+        self.mask[place] |= added
+        self.probability[place] = np.where(added, chance, self.probability[place])
+
+
+def _to_scale(case: Case) -> Case:
+    """Return a case with a voxel size in mm, which :data:`ACROSS` gives to an image whose pixels count as 1 mm for want of better."""
+    if case.shape[0] > 1 or case.geometry.spacing != (1.0, 1.0, 1.0):
+        return case
+    step = ACROSS / max(case.shape)
+    return replace(case, geometry=replace(case.geometry, spacing=(step, step, step)))
 
 
 def _smooth(case: Case, box: Box) -> Map:
@@ -159,6 +176,12 @@ def _smooth(case: Case, box: Box) -> Map:
     return values
 
 
+def _kernel(case: Case) -> float:
+    """Return how many voxels share one independent value once the noise is taken out: the volume of the Gaussian's autocorrelation."""
+    axes = zip(case.shape, case.geometry.spacing, strict=True)
+    return math.prod(max(1.0, math.sqrt(4 * math.pi) * SMOOTHING / step) for size, step in axes if size > 1)
+
+
 def _mostly(erased: Mask, part: Mask) -> bool:
     """Tell whether most of a part was erased in the slices in which it was erased at all, and that not only at an end of it.
 
@@ -172,66 +195,57 @@ def _mostly(erased: Mask, part: Mask) -> bool:
     return False
 
 
-def log_likelihood_ratio(values: Map, tumour: Mask, healthy: Mask) -> Map:
+def log_likelihood_ratio(values: Map, tumour: Mask, healthy: Mask, alike: float = 1.0) -> Map:
     """Log-likelihood ratio of normal distributions fitted to the values of two regions, shape (z, y, x); 0 where one region is empty.
 
     Parameters
     ----------
     values : ndarray, shape (z, y, x, channel)
     tumour, healthy : ndarray of bool, shape (z, y, x)
+    alike : float
+        Voxels that are no more worth than a single independent one.
     """
     if not tumour.any() or not healthy.any():
         return np.zeros(tumour.shape)
     common = np.cov(values[tumour | healthy].T).reshape(2 * values.shape[-1:])
     common += 1e-6 * max(float(np.trace(common)), 1e-12) * np.eye(len(common))
-    return _log_density(values, values[tumour], common) - _log_density(values, values[healthy], common)
+    return _log_density(values, values[tumour], common, alike) - _log_density(values, values[healthy], common, alike)
 
 
-def _log_density(values: Map, sample: Map, common: Map) -> Map:
-    """Log-density of a normal distribution; its covariance is drawn to the `common` one as if by :data:`SHRINK` further voxels."""
+def _log_density(values: Map, sample: Map, common: Map, alike: float) -> Map:
+    """Log-density of a normal distribution; its covariance is drawn to the `common` one as if by :data:`SHRINK` independent voxels."""
     away = sample - np.median(sample, 0)
-    covariance = (away.T @ away + SHRINK * common) / (len(sample) + SHRINK)
+    covariance = (away.T @ away / alike + SHRINK * common) / (len(sample) / alike + SHRINK)
     offset = values - np.median(sample, 0)
     squares = np.einsum("...i,ij,...j", offset, np.linalg.inv(covariance), offset)
     result: Map = -0.5 * (squares + np.linalg.slogdet(covariance)[1])
     return result
 
 
-def _walk(evidence: Map, tumour: Mask, healthy: Mask, geometry: Geometry) -> Map:
-    """Return the chance that a random walk from each voxel meets a seed of tumour before one of healthy tissue.
-
-    In more than :data:`MOST_VOXELS`, or without any edge, the evidence alone decides.
-    """
-    clipped = np.clip(evidence, -LARGEST, LARGEST)
-    if not tumour.any() or (tumour | healthy).all():
-        return tumour.astype(float)
-    seeds = np.where(tumour, 1, np.where(healthy, 2, 0))
-    if evidence.size > MOST_VOXELS or np.ptp(clipped) == 0:
-        return np.where(seeds == 0, clipped > 0, tumour).astype(float)
-    spacing = np.array(geometry.spacing) / min(geometry.spacing)
-    walk = partial(random_walker, beta=BETA, mode="cg_j", tol=TOLERANCE, prob_tol=np.inf, spacing=spacing, return_full_prob=True)
-    result: Map = np.clip(np.asarray(walk(clipped, seeds)[0], float), 0, 1)  # the solver strays a little where edges shut voxels in
-    return result
+def _settle(evidence: Map, tumour: Mask, healthy: Mask, geometry: Geometry) -> Map:
+    """Return the chance of tumour from the evidence and the seeds; in more than :data:`MOST_VOXELS` each voxel stands alone."""
+    alone: Map = expit(evidence)
+    if alone.size > MOST_VOXELS:
+        return np.where(tumour, 1.0, np.where(healthy, 0.0, alone))
+    return random_walk(alone, tumour, healthy, geometry.spacing, EDGE, WEIGHT)
 
 
 def _parts(mask: Mask, decided: Mask) -> list[tuple[Box, Mask]]:
     """Return the connected parts (26 neighbours) of a mask in which something was decided, each as a box and its voxels in it."""
     labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
-    boxes, parts = ndimage.find_objects(labels), []
-    for label in np.unique(labels[decided & mask]):
-        z, y, x = ((int(part.start), int(part.stop)) for part in boxes[label - 1])
-        parts.append(((z, y, x), labels[boxes[label - 1]] == label))
-    return parts
+    boxes = ndimage.find_objects(labels)
+    return [(_box(boxes[label - 1]), labels[boxes[label - 1]] == label) for label in np.unique(labels[decided & mask])]
 
 
-def _grown(box: Box, geometry: Geometry, shape: Sequence[int]) -> Box:
-    """Return a box with room for what surrounds it, within the case."""
+def _places(painted: Mask, geometry: Geometry) -> list[Box]:
+    """Return boxes around all that was painted, with room; those that meet are one, so that all strokes on a tumour count together."""
     reach = [math.ceil(RING[1] / step) for step in geometry.spacing]
-    z, y, x = ((max(0, low - n), min(size, high + n)) for (low, high), n, size in zip(box, reach, shape, strict=True))
-    return z, y, x
+    room = np.zeros(painted.shape, bool)
+    for parts in ndimage.find_objects(ndimage.label(painted, np.ones((3, 3, 3)))[0]):
+        room[tuple(slice(max(0, part.start - n), part.stop + n) for part, n in zip(parts, reach, strict=True))] = True
+    return [_box(parts) for parts in ndimage.find_objects(ndimage.label(room)[0])]
 
 
-def _within(box: Box, around: Box) -> Box:
-    """Return a box in the indices of the box `around` it."""
-    z, y, x = ((low - start, high - start) for (low, high), (start, _) in zip(box, around, strict=True))
+def _box(parts: Sequence[slice]) -> Box:
+    z, y, x = ((int(part.start), int(part.stop)) for part in parts)
     return z, y, x

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import UNDECIDED, Case, Prediction
+from napari_breastseg.case import REFINED_WITH, UNDECIDED, Case, Prediction
 from napari_breastseg.compute import Where, here, in_child
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict, refine
+from napari_breastseg.inference.refine import fingerprint
 from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.loop.workplace import workplace
 from napari_breastseg.methods.model import load_model
@@ -121,6 +122,8 @@ class AnnotationLoop:
     def refine(self, case_id: str, annotation: npt.NDArray[np.uint8] | None = None) -> Job[Prediction]:
         """Let the prediction of a case follow the strokes on it, see :func:`napari_breastseg.inference.refine`, and store the result.
 
+        Where all strokes were taken back, what was refined is, too. What was refined with these very strokes is not made again.
+
         Parameters
         ----------
         case_id : str
@@ -136,6 +139,11 @@ class AnnotationLoop:
         """
         before = self._predicted(case_id)
         strokes = self.session.annotation(case_id) if annotation is None else annotation
+        latest = self.session.predictions(case_id)[-1]
+        if latest.refined and not (strokes != UNDECIDED).any():
+            return self.unrefine(case_id)
+        if latest.refined and latest.details[REFINED_WITH].get("sha256") == fingerprint(strokes):
+            return self.session.prediction(case_id) or before
         prediction = yield from refine(self.session.case(case_id), before, strokes)
         self.session.add_prediction(case_id, prediction)
         return prediction

@@ -108,10 +108,12 @@ class CorrectSection(Section):
         if journal is self._journal:
             return
         self._journal = journal
+        self.refine.hint.setVisible(False)
         self.retry.setVisible(False)
         self.saved.setText("")
         if journal is None or self.desk.session is None or self.desk.case_id is None:
             return
+        journal.changed.connect(lambda *_: self.refine.on_steps())
         journal.saved.connect(self._on_saved)
         journal.failed.connect(self._on_failed)
         journal.nothing.connect(self._on_nothing)

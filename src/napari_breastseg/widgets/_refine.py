@@ -8,7 +8,7 @@ from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.widgets._core_jobs import refining, unrefining
 from napari_breastseg.widgets._desk import Desk
-from napari_breastseg.widgets._section import JobBar, button, row
+from napari_breastseg.widgets._section import JobBar, button, row, text
 
 
 class Refine(QWidget):
@@ -21,10 +21,13 @@ class Refine(QWidget):
         self.refine = button("Refine with my strokes", tooltip, self.start)
         self.back = button("Take it back", "Show what the model said before it followed your strokes, which stay", self._back)
         self.bar = JobBar(desk, "refine")
+        self.hint = text("The mask still follows strokes as they were before the last undo or redo. Refine again, or take it back.")
+        self.hint.setVisible(False)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(row(self.refine, self.back))
         column.addWidget(self.bar)
+        column.addWidget(self.hint)
 
     def refresh(self) -> None:
         """Enable what can be done now."""
@@ -32,6 +35,11 @@ class Refine(QWidget):
         free = desk.predicted and not desk.read_only and not desk.jobs.busy
         self.refine.setEnabled(free and desk.corrected)
         self.back.setEnabled(free and desk.refined)
+        self.hint.setVisible(self.hint.isVisibleTo(self) and desk.refined)
+
+    def on_steps(self) -> None:
+        """Say that strokes were taken back, or brought back, that the mask was refined with."""
+        self.hint.setVisible(self.desk.refined)
 
     def start(self) -> None:
         """Refine the prediction of the case in front of the person with all strokes on it, also those that are still being saved."""
@@ -50,4 +58,5 @@ class Refine(QWidget):
         desk.jobs.start("refine", "Taking it back", lambda: unrefining(session, case_id), self._done)
 
     def _done(self, prediction: Prediction) -> None:
+        self.hint.setVisible(False)
         self.desk.show_prediction(prediction)

@@ -71,5 +71,6 @@ def annotate(
 
 
 def corrections_to(threshold: float, trail: Sequence[float]) -> int:
-    """Number of corrections after which the Dice first is at least `threshold`: 0 if it is before any, :data:`CAP` if it never is."""
-    return next((number for number, value in enumerate(trail) if value >= threshold), CAP)
+    """Number of corrections after which the Dice stays at least `threshold`: 0 if it is from the start, :data:`CAP` if it never does."""
+    below = [number for number, value in enumerate(trail) if value < threshold]
+    return CAP if trail[-1] < threshold else below[-1] + 1 if below else 0

@@ -17,8 +17,10 @@ from scipy import ndimage
 
 from napari_breastseg.case import Geometry, slices
 from napari_breastseg.compute import here
+from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.annotators.robot import Correction, correct, near_border
 from napari_breastseg.evaluation.metrics import dice
+from napari_breastseg.evaluation.protocols.recipes import recipe
 from napari_breastseg.evaluation.protocols.stream_tables import markdown
 from napari_breastseg.evaluation.protocols.trial import Cases, by_case, cell, config_of, kept, paired, summary, written
 from napari_breastseg.evaluation.simulate import learn, record, session_in
@@ -64,7 +66,7 @@ def corrections(truth: Mask, mask: Mask, geometry: Geometry, rng: np.random.Gene
 def effort(
     cases: Cases,
     out: Path,
-    recipes: Sequence[str] = ("frozen", "full"),
+    recipes: Sequence[str] = ("frozen", "learn"),
     seeds: Sequence[int] = (0, 1, 2),
     model: str | Path = "hcma-unet",
     device: str = "auto",
@@ -96,10 +98,13 @@ def effort(
     Raises
     ------
     InputError
-        If a recipe is unknown, or `out` was begun with other cases or settings.
+        If a recipe is unknown or refines, which takes no time in this model, or `out` was begun with other cases or settings.
     BreastSegError
         What predicting, learning and the session raise.
     """
+    refining = [name for name in recipes if recipe(name).refines]
+    if refining:
+        raise InputError(f"P3 has no time for refining. Leave {', '.join(refining)} out, or choose p1 or p2.")
     configs = {(name, seed): config_of(name, seed, settings or {}) for name in recipes for seed in seeds}
     claim_folder(out / "p3", {"cases": cases.about, "model": load_model(model).sha, "settings": settings or {}})
     rows: list[dict[str, Any]] = []

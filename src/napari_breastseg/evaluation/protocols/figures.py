@@ -68,11 +68,15 @@ def corrections(records: Sequence[Record], frozen: Sequence[Record]) -> dict[str
         "dice_before_second_half": float(np.mean(late)),
         "dice_after": np.mean(trails, axis=0).tolist(),
     }
+    steps = [after - now for row in rows for now, after in zip(row["dice"], row["dice"][1:], strict=False)]
+    figures["made_worse_percent"] = 100 * float(np.mean([step < 0 for step in steps])) if steps else 0.0
     for threshold in THRESHOLDS:
         ours = sum((needed(record, threshold) for record in records), [])
-        entry: dict[str, Any] = {"mean": float(np.mean(ours)), "not_reached": sum(max(row["dice"]) < threshold for row in rows)}
+        entry: dict[str, Any] = {"mean": float(np.mean(ours)), "not_reached": sum(row["dice"][-1] < threshold for row in rows)}
         if frozen:
-            entry["saved_percent"] = paired_interval(ours, sum((needed(record, threshold) for record in frozen), []), relative=True)
+            theirs = sum((needed(record, threshold) for record in frozen), [])
+            entry["saved_percent"] = paired_interval(ours, theirs, relative=True)
+            entry["more_than_frozen"] = sum(mine > other for mine, other in zip(ours, theirs, strict=True))
         figures[f"corrections_to_{threshold:.2f}"] = entry
     return figures
 
@@ -117,7 +121,7 @@ def backward_transfer(rounds: Sequence[Mapping[str, Any]]) -> tuple[float | None
 
 
 def seconds(records: Sequence[Record]) -> dict[str, float]:
-    """Median seconds of each step over all streams: of a case and of a round that was learned."""
+    """Median seconds of each step over streams of one recipe: of a case and of a round that was learned."""
     found: dict[str, list[float]] = {}
     for record in records:
         for row in [*record["cases"], *(row for row in record["rounds"] if "number" in row)]:

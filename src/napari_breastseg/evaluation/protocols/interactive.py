@@ -1,8 +1,8 @@
 """P1: up to five clicks on one case, as in the CVPR 2025 challenge on interactive 3-D segmentation.
 
 Step 0 is the automatic prediction, where the challenge has a box. At every step the Dice coefficient (DSC) and the surface Dice (NSD,
-tolerance 2 mm) of the shown mask are taken. The recipe "frozen" lays the clicks over the prediction; any other one learns from each click
-and predicts again. Every case begins with the model as it is: nothing is carried from one case to the next.
+tolerance 2 mm) of the shown mask are taken. The recipe "frozen" lays the clicks over the prediction; others refine it with them, or learn
+from each click and predict again. Every case begins with the model as it is: nothing is carried from one case to the next.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from napari_breastseg.compute import here
 from napari_breastseg.evaluation.annotators.clicks import click
 from napari_breastseg.evaluation.metrics import area_under_clicks, dice, nsd
 from napari_breastseg.evaluation.protocols.material import Examination
+from napari_breastseg.evaluation.protocols.recipes import recipe
 from napari_breastseg.evaluation.protocols.stream_tables import markdown
 from napari_breastseg.evaluation.protocols.trial import Cases, by_case, cell, config_of, kept, paired, summary, written
 from napari_breastseg.evaluation.simulate import learn, session_in
@@ -45,7 +46,7 @@ PEERS: dict[str, Mapping[str, float]] = {
 def interactive(
     cases: Cases,
     out: Path,
-    recipes: Sequence[str] = ("frozen", "full"),
+    recipes: Sequence[str] = ("frozen", "refine", "full"),
     seeds: Sequence[int] = (0, 1, 2),
     model: str | Path = "hcma-unet",
     device: str = "auto",
@@ -87,7 +88,7 @@ def interactive(
     for seed in seeds:
         for examination in cases.of(seed):
             for name in recipes:
-                job = _clicked(examination, configs[name, seed], seed, model, device)
+                job = _clicked(examination, configs[name, seed], recipe(name).refines, seed, model, device)
                 row = yield from kept(out / "p1" / f"{name}-{seed}-{examination.case.name}.json", job)
                 rows.append({"recipe": name, "seed": seed, **row})
                 yield Progress(len(rows), len(rows) + 1, f"{row['case']}, {name}: final DSC {row['final_dsc']:.3f}", payload=row)
@@ -102,7 +103,9 @@ def interactive(
     return written(report, _text(report), out)
 
 
-def _clicked(examination: Examination, config: LearnConfig | None, seed: int, model: str | Path, device: str) -> Job[dict[str, Any]]:
+def _clicked(
+    examination: Examination, config: LearnConfig | None, refines: bool, seed: int, model: str | Path, device: str
+) -> Job[dict[str, Any]]:
     case, truth = examination.case, examination.truth
     rng = np.random.default_rng(seed)
     dices: list[float] = []
@@ -124,6 +127,8 @@ def _clicked(examination: Examination, config: LearnConfig | None, seed: int, mo
                     rounds.append({"adopted": adopted, "reasons": reasons})
                     if adopted:
                         yield from loop.predict(case_id)
+                if refines:
+                    yield from loop.refine(case_id)
             seconds += time.perf_counter() - started
             shown = session.mask(case_id)
             dices.append(dice(shown, truth))

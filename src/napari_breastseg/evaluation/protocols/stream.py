@@ -99,9 +99,8 @@ def run_stream(plan: Plan, out: Path, device: str = "auto", material: Material |
     BreastSegError
         What predicting, learning and the session raise.
     """
-    recipe(plan.recipe)
     folder = out / plan.name
-    claim_folder(folder, asdict(plan))
+    claim_folder(folder, asdict(plan) | {"made": asdict(recipe(plan.recipe))})
     path = folder / "record.json"
     record = json.loads(path.read_text()) if path.is_file() else {"settings": asdict(plan), "cases": [], "rounds": [], "complete": False}
     if record["complete"]:
@@ -238,9 +237,9 @@ class _Run:
 
 
 def _refined(case: Case, shown: list[Prediction], annotation: npt.NDArray[np.uint8]) -> Job[npt.NDArray[np.uint8]]:
-    """Refine the first of the predictions that were `shown`, and append the result."""
+    """Refine the first of the predictions that were `shown`, and keep the result as the last."""
     refined = yield from refine(case, shown[0], annotation)
-    shown.append(refined)
+    shown[1:] = [refined]
     return refined.refined
 
 

@@ -21,7 +21,8 @@ ANCHORS = (
 )
 STROKES = (
     "A correction is one stroke in one slice, with a brush whose size follows the shape: the largest disc that paints nothing wrong, in "
-    f"the middle of the largest error, drawn out through it. At most {CAP} are made on a case; a Dice that is not reached counts as {CAP}. "
+    f"the middle of the largest error, drawn out through it. At most {CAP} are made on a case. What counts is after how "
+    f"many of them the Dice stays at a threshold, and {CAP} where it does not. "
     "Intervals: 95 %, paired bootstrap over (seed, case)."
 )
 
@@ -29,21 +30,26 @@ STROKES = (
 def corrections_table(groups: Mapping[str, Sequence[Record]]) -> Table:
     """Tabulate P2; `groups` holds the records of each recipe, in the order of the seeds."""
     headings = ["recipe", "Dice before any correction", "in the second half", *(f"corrections to {t:.2f}" for t in THRESHOLDS)]
-    headings += [f"0.85 not reached, of {sum(len(r['cases']) for r in next(iter(groups.values())))}", "saved to 0.85 against frozen"]
+    headings += [f"0.85 not reached, of {sum(len(r['cases']) for r in next(iter(groups.values())))}"]
+    headings += [*(f"saved to {t:.2f} against frozen" for t in THRESHOLDS), "cases with more to 0.85 than frozen"]
     rows = []
     for name, records in groups.items():
         figures = corrections(records, groups.get("frozen", ()))
         entries = [figures[f"corrections_to_{t:.2f}"] for t in THRESHOLDS]
-        saved = "" if name == "frozen" else _interval(entries[1].get("saved_percent"), "{:.0f}", " %")
+        saved = ["" if name == "frozen" else _interval(e.get("saved_percent"), "{:.0f}", " %") for e in entries]
+        more = "" if name == "frozen" else str(entries[1].get("more_than_frozen", ""))
         means = [f"{figures['dice_before']:.3f}", f"{figures['dice_before_second_half']:.3f}", *(f"{e['mean']:.1f}" for e in entries)]
-        rows.append([RECIPES[name].label, *means, str(entries[1]["not_reached"]), saved])
+        rows.append([RECIPES[name].label, *means, str(entries[1]["not_reached"]), *saved, more])
     return [headings, *rows]
 
 
 def trail_table(groups: Mapping[str, Sequence[Record]]) -> Table:
-    """Tabulate the mean Dice of the shown mask before any correction and after each of the first ones."""
-    rows = [[RECIPES[name].label, *(f"{v:.3f}" for v in corrections(records, ())["dice_after"])] for name, records in groups.items()]
-    return [["recipe", "before", *(f"after {number}" for number in range(1, TRAIL + 1))], *rows]
+    """Tabulate the mean Dice of the shown mask before any correction and after each of the first ones, and how many made it worse."""
+    rows = []
+    for name, records in groups.items():
+        figures = corrections(records, ())
+        rows.append([RECIPES[name].label, *(f"{v:.3f}" for v in figures["dice_after"]), f"{figures['made_worse_percent']:.0f} %"])
+    return [["recipe", "before", *(f"after {number}" for number in range(1, TRAIL + 1)), "corrections that made it worse"], *rows]
 
 
 def forgetting_table(groups: Mapping[str, Sequence[Record]]) -> Table:
@@ -76,6 +82,8 @@ def sloppy_table(groups: Mapping[str, Mapping[str, Sequence[Record]]]) -> Table:
     headings = [
         "recipe",
         "annotator",
+        "corrections to 0.85",
+        "saved to 0.85 against frozen",
         "Dice before any correction",
         "new domain, final",
         "base set, change (worst seed)",
@@ -92,7 +100,10 @@ def sloppy_table(groups: Mapping[str, Mapping[str, Sequence[Record]]]) -> Table:
             counts = [str(sum(f[k] for f in found)) for k in ("adopted", "refused", "adopted_below_base", "adopted_below_base_on_shifted")]
             final = f"{np.mean([f['final']['shifted'] for f in found]):.3f}"
             change = _worst([f["base_set_change"] for f in found])
-            rows.append([RECIPES[name].label, annotator, f"{np.mean(dices):.3f}", final, change, *counts, against])
+            entry = corrections(records, groups["frozen"][annotator] if "frozen" in groups else ())["corrections_to_0.85"]
+            saved = "" if name == "frozen" else _interval(entry.get("saved_percent"), "{:.0f}", " %")
+            effort = [f"{entry['mean']:.1f}", saved, f"{np.mean(dices):.3f}"]
+            rows.append([RECIPES[name].label, annotator, *effort, final, change, *counts, against])
     return [headings, *rows]
 
 

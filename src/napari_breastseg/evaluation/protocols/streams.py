@@ -17,7 +17,11 @@ from napari_breastseg.evaluation.protocols.stream_plots import draw_streams
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.progress import Job
 
-DEFAULT_RECIPES: Mapping[str, Sequence[str]] = {"p2": ("frozen", "refine", "learn", "full"), "p4": tuple(RECIPES), "p5": ("full",)}
+DEFAULT_RECIPES: Mapping[str, Sequence[str]] = {
+    "p2": ("frozen", "refine", "learn", "full"),
+    "p4": tuple(name for name, one in RECIPES.items() if name == "frozen" or one.learns),
+    "p5": ("frozen", "refine", "full"),
+}
 TITLES = {"p2": "Corrections on a stream of cases", "p4": "Forgetting on a stream of cases", "p5": "Sloppy annotators on a stream of cases"}
 SLOPPY = (
     "Sloppy: strokes tremble by 2 mm along each axis, 10 % of the errors are never seen, 10 % of the strokes paint beside the error (half "
@@ -43,7 +47,7 @@ def simulate_streams(protocol: str, recipes: Sequence[str], seeds: int, plan: Pl
     Returns
     -------
     dict
-        JSON-ready: "figures" of each recipe (for p5 of each annotator), "seconds" of each step, "markdown" and "files".
+        JSON-ready: "figures" of each recipe (for p5 of each annotator), "seconds" of each step of each recipe, "markdown", "files".
 
     Raises
     ------
@@ -81,7 +85,7 @@ def _report(protocol: str, found: Mapping[str, Mapping[str, Sequence[Record]]], 
         drawn = draw_streams(exact, out)
     text = tables.markdown(TITLES[protocol], shown, notes)
     figures = {annotator: tables.as_json(groups) for annotator, groups in found.items()}
-    timed = seconds([record for groups in found.values() for records in groups.values() for record in records])
+    timed = {name: seconds([record for groups in found.values() for record in groups[name]]) for name in exact}
     report = {"protocol": protocol, "figures": figures, "seconds": timed}
     write_atomically(out / f"{protocol}.md", text.encode())
     write_atomically(out / f"{protocol}.json", json.dumps(report, indent=1).encode())
