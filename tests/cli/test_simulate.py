@@ -45,7 +45,7 @@ def test_refusals_are_one_sentence_and_leave_nothing(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize(("protocol", "recipes"), [("p1", "frozen"), ("p3", "frozen,full")])
+@pytest.mark.parametrize(("protocol", "recipes"), [("p1", "frozen"), ("p3", "frozen,learn")])
 def test_a_protocol_on_a_case_of_ones_own(cli: Cli, phases: Path, weights: Path, tmp_path: Path, protocol: str, recipes: str) -> None:
     common = ("--case", phases, "--reference", phases / "truth.nii.gz", "--model", weights, "--seeds", "1", "--out", tmp_path / "out")
     common = (*common, "--recipes", recipes)

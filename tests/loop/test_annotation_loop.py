@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from napari_breastseg.case import REFINED_WITH, Case, Prediction, overlay
+from napari_breastseg.case import REFINED_WITH, Case, Prediction, overlay, slices
 from napari_breastseg.errors import ComputeError, InputError, ModelError, SessionError
+from napari_breastseg.inference.refine import fingerprint
 from napari_breastseg.loop import AnnotationLoop, annotation_loop
 from napari_breastseg.loop.annotation_loop import restarts, unlike
 from napari_breastseg.methods.model import Model, load_model, save_model
@@ -209,7 +210,7 @@ def refining(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, npt.NDArray[np.
         assert REFINED_WITH not in before.details
         asked.append((before.model, annotation))
         mask = overlay(before.refined, annotation)
-        return replace(before, refined=mask, details={**before.details, REFINED_WITH: {}})
+        return replace(before, refined=mask, details={**before.details, REFINED_WITH: {"sha256": fingerprint(annotation)}})
 
     monkeypatch.setattr(annotation_loop, "refine", refine)
     return asked
@@ -244,6 +245,36 @@ def test_a_prediction_is_refined_with_the_strokes_and_taken_back(
     np.testing.assert_array_equal(session.predicted_by(case_id, other.sha), own.refined)
     words = [moment.what for moment in session.timeline(case_id) if moment.kind == "prediction"]
     assert [text.endswith("refined with the strokes") for text in words] == [False, True, True, True, False]
+
+
+def test_refining_again_is_quick_and_without_strokes_it_is_taken_back(
+    session: Session, case_id: str, loop: AnnotationLoop, paint: Paint, refining: list[tuple[str, npt.NDArray[np.uint8]]]
+) -> None:
+    own = run(loop.predict(case_id))
+    paint(((8, 9), (2, 9), (2, 9)))
+    first = run(loop.refine(case_id))
+    np.testing.assert_array_equal(run(loop.refine(case_id)).refined, first.refined)
+    assert len(refining) == 1 and len(session.predictions(case_id)) == 2, "nothing was painted since"
+    session.undo(case_id)
+    np.testing.assert_array_equal(run(loop.refine(case_id)).refined, own.refined)
+    assert not session.predictions(case_id)[-1].refined and len(refining) == 1
+    session.redo(case_id)
+    run(loop.refine(case_id))
+    assert len(refining) == 2 and session.predictions(case_id)[-1].refined
+    run(loop.predict(case_id))
+    run(loop.refine(case_id))
+    assert len(refining) == 3, "another prediction is refined anew"
+
+
+def test_a_stored_case_is_really_refined(session: Session, case_id: str, loop: AnnotationLoop, paint: Paint) -> None:
+    run(loop.predict(case_id))
+    box = ((8, 9), (2, 9), (2, 9))
+    paint(box)
+    prediction = run(loop.refine(case_id))
+    stored = session.prediction(case_id)
+    assert stored is not None and (stored.refined[slices(box)] == 1).all()
+    assert stored.details[REFINED_WITH] == {"tumour_voxels": 49, "erased_voxels": 0, "sha256": fingerprint(session.annotation(case_id))}
+    np.testing.assert_array_equal(stored.refined, prediction.refined)
 
 
 def test_what_the_model_alone_said_is_compared(

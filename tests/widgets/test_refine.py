@@ -56,6 +56,21 @@ def test_a_stroke_is_followed_taken_back_and_stays(predicted: BreastSegWidget, s
     assert enabled(again) == (True, False)
 
 
+def test_an_undo_after_refining_is_explained(predicted: BreastSegWidget, settled: Any) -> None:
+    row = predicted.correct.refine
+    paint(predicted, (9, 3, 3))
+    settled(predicted)
+    row.refine.click()
+    settled(predicted)
+    assert not row.hint.isVisibleTo(predicted.correct)
+    predicted.correct.undo.click()
+    settled(predicted)
+    assert row.hint.isVisibleTo(predicted.correct) and "Refine again" in row.hint.text() and enabled(predicted) == (True, True)
+    row.back.click()
+    settled(predicted)
+    assert not row.hint.isVisibleTo(predicted.correct)
+
+
 def test_a_refinement_is_cancelled_or_fails_and_changes_nothing(
     predicted: BreastSegWidget, settled: Any, loop: FakeLoop, notices: list[str], qtbot: Any
 ) -> None:

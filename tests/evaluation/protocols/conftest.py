@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ class RobotLoop:
         prediction = Prediction("0" * 64, mask.astype(np.float32), mask, mask)
         self.session.add_prediction(case_id, prediction)
         return prediction
+
+    def refine(self, case_id: str) -> Job[Prediction]:
+        """Add the next two columns."""
+        yield Progress(0, 1, "refining")
+        before = self.session.prediction(case_id)
+        assert before is not None
+        mask = before.refined.copy()
+        seen = int(mask.any((0, 1)).nonzero()[0].max()) + 1
+        mask[:, :, seen : seen + 2] = TRUTH[:, :, seen : seen + 2]
+        refined = replace(before, refined=mask)
+        self.session.add_prediction(case_id, refined)
+        return refined
 
     def learn(self, config: LearnConfig | None = None) -> Job[RoundOutcome]:
         yield Progress(0, 1, "learning")

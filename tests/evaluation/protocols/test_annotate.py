@@ -41,6 +41,10 @@ def test_corrections_are_counted_as_by_hand() -> None:
     assert shown.sum() == 4  # what was given stays as it was
 
 
+def test_a_dice_counts_as_reached_where_it_stays() -> None:
+    assert [corrections_to(0.8, trail) for trail in ([0.85], [0.85, 0.7, 0.9], [0.5, 0.8, 0.79, 0.8], [0.9, 0.7])] == [0, 2, 3, CAP]
+
+
 def test_the_exact_annotator_reaches_its_goal_or_gives_up() -> None:
     truth = np.zeros((20, 20, 20), np.uint8)
     truth[4:14, 4:14, 4:14] = 1
@@ -103,6 +107,26 @@ def test_wrong_strokes_change_what_is_shown_and_stay() -> None:
     done = corrected(shown, truth, CUBE, Sloppy(jitter=0.0, missed=0.0, wrong=1.0), np.random.default_rng(1))
     assert all(one.mask.any() for one in done.strokes)
     assert done.dice[-1] < 0.9 or len(done.strokes) == CAP
+
+
+def test_every_refinement_is_given_all_strokes_so_far() -> None:
+    truth = np.zeros((20, 20, 20), np.uint8)
+    truth[4:14, 4:14, 4:14] = 1
+    given: list[np.ndarray] = []
+
+    def refine(annotation: np.ndarray) -> Job[np.ndarray]:
+        yield Progress(0, 1, "refining")
+        given.append(annotation.copy())
+        mask = np.zeros_like(truth)
+        mask[: 4 + 3 * len(given)] = truth[: 4 + 3 * len(given)]
+        return mask
+
+    done = corrected(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0), refine)
+    assert len(given) == len(done.strokes) == 3
+    so_far = np.full_like(truth, UNDECIDED)
+    for annotation, one in zip(given, done.strokes, strict=True):
+        so_far[slices(one.box)][one.mask] = one.value
+        np.testing.assert_array_equal(annotation, so_far)
 
 
 def test_a_refined_mask_is_shown_with_the_strokes_laid_over_it() -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from napari_breastseg.case import Geometry, slices
+from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.metrics import dice
 from napari_breastseg.evaluation.protocols.effort import corrections, effort
 from napari_breastseg.evaluation.protocols.trial import Cases
@@ -57,23 +58,28 @@ def test_the_robot_stops_when_the_case_is_good(truth: Mask) -> None:
 @pytest.mark.usefixtures("robot_loop")
 def test_correcting_costs_less_than_painting_and_learning_saves_more(toys: Toys, tmp_path: Path) -> None:
     report = run(effort(toys(3), tmp_path, seeds=[0, 1]))
-    frozen, full = ([row for row in report["rows"] if row["recipe"] == name] for name in ("frozen", "full"))
+    frozen, learned = ([row for row in report["rows"] if row["recipe"] == name] for name in ("frozen", "learn"))
     assert all(0 < row["minutes"] < row["scratch_minutes"] for row in frozen)
-    assert [row["scratch_minutes"] for row in frozen] == [row["scratch_minutes"] for row in full], "the same hand on the same empty mask"
-    first, second, third = full[:3]
+    assert [row["scratch_minutes"] for row in frozen] == [row["scratch_minutes"] for row in learned], "the same hand on the same empty mask"
+    first, second, third = learned[:3]
     assert first["minutes"] == frozen[0]["minutes"] > second["minutes"] > third["minutes"] == 0.0 == third["strokes"]
     assert first["dice"] < second["dice"] < third["dice"] and first["dice_corrected"] > first["dice"]
-    assert "adopted" not in frozen[0] and [row["adopted"] for row in full[:3]] == [True, True, False]
-    saved = report["recipes"]["full"]["saved"]
-    expected = np.mean([row["scratch_minutes"] - row["minutes"] for row in full])
+    assert "adopted" not in frozen[0] and [row["adopted"] for row in learned[:3]] == [True, True, False]
+    saved = report["recipes"]["learn"]["saved"]
+    expected = np.mean([row["scratch_minutes"] - row["minutes"] for row in learned])
     assert saved["mean"] == pytest.approx(expected) and saved["ci95"][0] <= expected <= saved["ci95"][1]
-    assert report["gains"]["full"]["mean"] == pytest.approx(
-        np.mean([a["minutes"] - b["minutes"] for a, b in zip(frozen, full, strict=True)])
+    assert report["gains"]["learn"]["mean"] == pytest.approx(
+        np.mean([a["minutes"] - b["minutes"] for a, b in zip(frozen, learned, strict=True)])
     )
     assert "Minutes" in (tmp_path / "p3.md").read_text()
 
 
+def test_recipes_that_refine_are_refused(toys: Toys, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Leave refine, full out"):
+        run(effort(toys(1), tmp_path, ["frozen", "refine", "full"], [0]))
+
+
 def test_finished_streams_stay(toys: Toys, tmp_path: Path, robot_loop: Any) -> None:
-    first = run(effort(toys(2), tmp_path, ["full"], [0]))
+    first = run(effort(toys(2), tmp_path, ["learn"], [0]))
     rounds = len(robot_loop.configs)
-    assert run(effort(toys(2), tmp_path, ["full"], [0])) == first and len(robot_loop.configs) == rounds
+    assert run(effort(toys(2), tmp_path, ["learn"], [0])) == first and len(robot_loop.configs) == rounds

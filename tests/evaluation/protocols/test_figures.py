@@ -48,6 +48,10 @@ def test_corrections_of_two_recipes() -> None:
     assert figures["corrections_to_0.85"]["mean"] == 1 and figures["corrections_to_0.85"]["not_reached"] == 0
     assert figures["corrections_to_0.85"]["saved_percent"][0] == pytest.approx(100 * (1 - 2 / 22))
     assert figures["dice_before"] == pytest.approx(0.68) and figures["dice_before_second_half"] == 0.5
+    assert figures["made_worse_percent"] == 0 and figures["corrections_to_0.85"]["more_than_frozen"] == 0
+    worse = corrections([record([[0.9, 0.7, 0.86], [0.5, 0.9]])], [frozen])
+    assert worse["made_worse_percent"] == pytest.approx(100 / 3) and worse["corrections_to_0.85"]["mean"] == 1.5
+    assert corrections([record([[0.1, 0.5, 0.6, 0.9], [0.9]])], [frozen])["corrections_to_0.85"]["more_than_frozen"] == 1
     assert figures["dice_after"] == pytest.approx([0.68, 0.84, *[0.905] * 4])  # a case that is done stays as it is
 
 
@@ -88,5 +92,7 @@ def test_tables_and_plots(tmp_path: Path) -> None:
     assert "91 % (" in text and "- a note" in text
     assert "-0.010 (-0.010)" in text and "-0.100 (-0.100)" in text
     assert {len(line.split("|")) for line in markdown("", [forgetting_table(groups)], []).splitlines() if line.startswith("|")} == {14}
-    assert "sloppy" in markdown("", [sloppy_table({"full": {"exact": [ours], "sloppy": [ours]}})], [])
+    pairs = {"frozen": {"exact": [frozen], "sloppy": [frozen]}, "full": {"exact": [ours], "sloppy": [ours]}}
+    sloppy = markdown("", [sloppy_table(pairs)], [])
+    assert sloppy.count("sloppy") == 2 and sloppy.count("91 % (") == 2
     assert all(path.stat().st_size > 5000 for path in draw_streams(groups, tmp_path))

@@ -21,7 +21,7 @@ def row_of(report: dict[str, Any], recipe: str) -> dict[str, Any]:
 
 
 def test_six_steps_and_the_figures_of_the_challenge(toys: Toys, tmp_path: Path) -> None:
-    report = run(interactive(toys(2), tmp_path, seeds=[0]))
+    report = run(interactive(toys(2), tmp_path, ["frozen", "full"], [0]))
     assert len(report["rows"]) == 4
     frozen, full = row_of(report, "frozen"), row_of(report, "full")
     for row in (frozen, full):
@@ -32,6 +32,15 @@ def test_six_steps_and_the_figures_of_the_challenge(toys: Toys, tmp_path: Path) 
     assert frozen["rounds"] == [] and [row["adopted"] for row in full["rounds"]] == [True, True]
     assert full["dsc"][2] == 1.0 > frozen["dsc"][5] > frozen["dsc"][0], "with two adopted rounds nothing is left to click"
     assert report["gains"]["full"]["dsc_auc"]["mean"] == pytest.approx(full["dsc_auc"] - frozen["dsc_auc"])
+
+
+def test_refining_follows_every_click(toys: Toys, tmp_path: Path, robot_loop: Any) -> None:
+    report = run(interactive(toys(1), tmp_path, ["frozen", "refine"], [0]))
+    frozen, refined = row_of(report, "frozen"), row_of(report, "refine")
+    found = [7, 9, 11, 13]  # columns of 18, two more with each click, and what the click itself paints
+    assert all(dsc >= 2 * n / (n + 18) - 1e-4 for dsc, n in zip(refined["dsc"], found, strict=False))
+    assert refined["dsc"][0] == frozen["dsc"][0] and refined["dsc_auc"] > frozen["dsc_auc"]
+    assert refined["rounds"] == [] and not robot_loop.configs
 
 
 def test_surface_dice_counts_from_a_dice_of_a_fifth(toys: Toys, tmp_path: Path, robot_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +62,7 @@ def test_what_is_done_is_not_done_again_and_never_mixed(toys: Toys, tmp_path: Pa
     first = run(interactive(toys(2), tmp_path, seeds=[0]))
     rounds = len(robot_loop.configs)
     again = run(interactive(toys(2), tmp_path, seeds=[0, 1]))
-    assert again["rows"][:4] == first["rows"] and len(robot_loop.configs) == 2 * rounds
+    assert again["rows"][:6] == first["rows"] and len(robot_loop.configs) == 2 * rounds
     with pytest.raises(InputError, match="begun with other settings"):
         run(interactive(toys(1), tmp_path))
     with pytest.raises(InputError, match="other settings"):

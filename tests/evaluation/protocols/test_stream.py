@@ -136,6 +136,34 @@ def test_a_stream_that_was_killed_goes_on(plan: Plan, tmp_path: Path, stop: int,
     raise AssertionError("never done")
 
 
+def test_a_stream_that_refines_goes_on_after_kills(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each refinement adds three columns to what is painted, so that a case takes several."""
+
+    def some(case: Case, before: Prediction, annotation: np.ndarray) -> Job[Prediction]:
+        yield Progress(0, 1, "refining")
+        columns = int((annotation == 1).sum() > 0) + int((annotation == 1).any((0, 1)).sum()) // 2
+        mask = np.array(before.refined)
+        seen = int(mask.any((0, 1)).nonzero()[0].max()) + 1
+        mask[:, :, seen : seen + columns] = TRUTH[:, :, seen : seen + columns]
+        return replace(before, refined=mask, details={REFINED_WITH: {}})
+
+    monkeypatch.setattr(streaming, "refine", some)
+    full = replace(plan, recipe="full")
+    whole = without_seconds(run(run_stream(full, tmp_path / "in-peace")))
+    assert len(whole["cases"][0]["dice"]) > 2 and whole["rounds"][0]["adopted"]
+    for stop in range(7, 200):
+        job = run_stream(full, tmp_path / "out")
+        try:
+            for _ in range(stop):
+                next(job)
+        except StopIteration as done:
+            assert without_seconds(done.value) == whole
+            return
+        finally:
+            job.close()
+    raise AssertionError("never done")
+
+
 @pytest.fixture
 def whole(plan: Plan, tmp_path: Path) -> dict[str, Any]:
     return without_seconds(run(run_stream(plan, tmp_path / "in-peace")))
@@ -181,6 +209,10 @@ def test_finished_streams_are_not_run_again_and_settings_stay(plan: Plan, tmp_pa
     assert run(simulate_streams("p4", ["learn"], 1, plan, tmp_path))["figures"]["exact"]["learn"]["forgetting"][0]["adopted"] == 2
     sloppy = run(simulate_streams("p5", ["learn"], 1, plan, tmp_path))
     assert set(sloppy["figures"]) == {"exact", "sloppy"} and len(stream_learner.learned_from) == done + 4
+    monkeypatch.setitem(streams.RECIPES, "learn", replace(streams.RECIPES["learn"], refines=True))
+    with pytest.raises(InputError, match="made: refines"):
+        run(simulate_streams("p2", ["learn"], 1, plan, tmp_path))
+    monkeypatch.undo()
     with pytest.raises(InputError, match="cases"):
         run(simulate_streams("p2", ["learn"], 1, replace(plan, cases=5), tmp_path))
     with pytest.raises(InputError, match="Choose among frozen"):
