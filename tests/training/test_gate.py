@@ -43,6 +43,18 @@ def test_what_each_rule_just_allows_is_adopted_with_its_figures() -> None:
     assert "mean Dice of 1 case(s) that are done: 0.810 to 0.770" in decision.reasons
 
 
+def test_of_many_cases_that_are_done_one_in_ten_may_fall_and_no_replay_case() -> None:
+    before = replace(PARENT, cases={f"case {i}": 0.6 for i in range(20)})
+    two, three = ({f"case {i}": 0.5 if i < fallen else 0.7 for i in range(20)} for fallen in (2, 3))
+    assert judge(replace(before, corrected=0.9, cases=two), before, before).adopted
+    refused = judge(replace(before, corrected=0.9, cases=three), before, before)
+    assert refused.reasons == tuple(f"case {i} fell from 0.60{which} to 0.50" for which in ("", " (base model)") for i in range(3))
+    assert (
+        judge(replace(before, corrected=0.9, cases=two, replay=[0.9, 0.64]), before, before).reasons[0]
+        == "replay case 2 fell from 0.70 to 0.64"
+    )
+
+
 def test_small_losses_cannot_add_up() -> None:
     """Each version may be a little worse than the one before, but never more than that below the base model."""
     parent, adopted = PARENT, 0
