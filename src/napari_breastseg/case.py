@@ -121,6 +121,11 @@ class Case:
         return int(self.images.shape[0])
 
     @property
+    def flat(self) -> bool:
+        """Whether it is a single image, such as a mammogram."""
+        return self.shape[0] == 1
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of one phase (z, y, x)."""
         z, y, x = self.images.shape[1:]

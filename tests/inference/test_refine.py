@@ -137,14 +137,6 @@ def test_trimming_an_edge_takes_away_no_more_than_the_stroke(edge: tuple[slice, 
     assert (shown == (TUMOUR & ~trimmed)).all()
 
 
-def test_trimming_an_image_of_one_slice() -> None:
-    disc, cap = TUMOUR[10:11], np.zeros((1, 60, 60), bool)
-    cap[:, :16] = disc[:, :16]
-    images = case(TUMOUR)
-    scan = Case("scan", images.images[1:, 10:11], Geometry(SPACING, np.eye(4), (60, 60, 1)), modality="ultrasound")
-    assert (refined(scan, said(disc), strokes(erased=cap, shape=(1, 60, 60))) == (disc & ~cap)).all()
-
-
 def test_what_an_erasing_stroke_took_does_not_grow_back_from_its_neighbour() -> None:
     near = ball(10, 20, 36, 8)
     images, before = case(TUMOUR | near), said(near)
@@ -184,24 +176,17 @@ def test_tumour_does_not_grow_through_what_was_erased() -> None:
     assert mask[10, 20, 13:20].all() and not mask[:, :, 22:].any()
 
 
-def test_an_image_of_one_slice_and_one_channel() -> None:
-    disc = ball(10, 20, 20, 14)[10:11]
-    images = np.random.default_rng(1).normal(200, 30, (1, 1, 60, 60)).astype(np.float32)
-    images[0][disc] -= 90
-    scan = Case("scan", images, Geometry((1.0, 1.5, 1.5), np.eye(4), (60, 60, 1)), modality="ultrasound")
-    annotation = strokes(ball(10, 20, 20, 6)[10:11], shape=(1, 60, 60))
-    assert dice(refined(scan, said(np.zeros((1, 60, 60), bool)), annotation), disc) > 0.9
+def test_one_channel_is_enough() -> None:
+    images = case(TUMOUR).images[1:]
+    scan = Case("scan", images, Geometry(SPACING, np.eye(4), SHAPE[::-1]), modality="mri")
+    assert dice(refined(scan, said(np.zeros(SHAPE, bool)), strokes(in_slice(ball(10, 20, 20, 9), 10))), TUMOUR) > 0.9
 
 
-def test_an_image_without_a_scale_is_refined_all_over_the_lesion() -> None:
-    """A file of a single image does not tell how large a pixel is; 1 mm would be far too large."""
-    y, x = np.indices((400, 500))
-    lesion = (np.hypot(y - 180, x - 260) < 90)[None]
-    images = ndimage.gaussian_filter(np.random.default_rng(1).normal(120, 60, (1, 1, 400, 500)), (0, 0, 2, 2)).astype(np.float32)
-    images[0][lesion] -= 40
-    scan = Case("scan", images, Geometry((1.0, 1.0, 1.0), np.eye(4), (500, 400, 1)), modality="ultrasound")
-    dab = (np.hypot(y - 180, x - 260) < 30)[None]
-    assert dice(refined(scan, said(np.zeros((1, 400, 500), bool)), strokes(dab, shape=dab.shape)), lesion) > 0.9
+def test_a_single_image_is_painted_not_refined() -> None:
+    flat = Case("flat", np.zeros((1, 1, 60, 60), np.float32), Geometry(SPACING, np.eye(4), (60, 60, 1)), modality="ultrasound")
+    disc = TUMOUR[10:11]
+    with pytest.raises(InputError, match="single image. Paint"):
+        refined(flat, said(disc), strokes(disc, shape=disc.shape))
 
 
 def test_a_dab_of_one_voxel_does_no_harm() -> None:

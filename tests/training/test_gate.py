@@ -84,8 +84,26 @@ def test_the_interval_is_that_of_resampled_cases() -> None:
     assert interval == pytest.approx((changes.mean() - 1.96 * spread, changes.mean() + 1.96 * spread), abs=0.004)
 
 
-def test_without_held_out_corrections_or_replay_the_reasons_say_so() -> None:
-    decision = judge(Score(None, 0.9), Score(None, 0.6), Score(None, 0.6))
-    assert decision.adopted
-    assert any("too few" in reason for reason in decision.reasons)
-    assert any("no replay set" in reason for reason in decision.reasons)
+def test_without_a_replay_set_cases_that_were_kept_back_judge() -> None:
+    cases = {"practised": 0.5, "one": 0.6, "two": 0.7}
+    before = replace(PARENT, replay=[], cases=cases, unseen=frozenset({"one", "two"}))
+    better = replace(before, corrected=0.9, cases=cases | {"practised": 0.9, "two": 0.71})
+    assert "mean Dice of 2 cases kept back: 0.650 to 0.655" in judge(better, before, before).reasons
+    worse = replace(before, corrected=0.9, cases=cases | {"practised": 0.9, "one": 0.57})
+    assert judge(worse, before, before).reasons == (
+        "mean Dice of the cases kept back fell from 0.650 to 0.635",
+        "mean Dice of the cases kept back fell from 0.650 (base model) to 0.635",
+    )
+    shipped = replace(before, replay=PARENT.replay)
+    assert judge(replace(worse, replay=PARENT.replay), shipped, shipped).adopted
+
+
+def test_without_a_replay_set_and_cases_kept_back_nothing_is_adopted() -> None:
+    one = replace(PARENT, replay=[], unseen=frozenset({"case 3"}))
+    (reason,) = judge(replace(one, corrected=0.9), one, one).reasons
+    assert "no replay set" in reason and "1 can judge instead, where 2 are needed" in reason
+
+
+def test_without_held_out_corrections_the_reasons_say_so() -> None:
+    decision = judge(replace(BETTER, held_out=None), replace(PARENT, held_out=None), replace(PARENT, held_out=None))
+    assert decision.adopted and any("too few" in reason for reason in decision.reasons)

@@ -43,8 +43,6 @@ SHRINK = 1.0
 """Independent voxels for which the covariance of everything counts in that of a stroke: a small one alone has none to speak of."""
 EDGE, WEIGHT = 20.0, 0.1
 """How hard it is for the random walk to cross an edge, and how much weight it gives to what each voxel shows."""
-ACROSS = 50.0
-"""Width (mm) that is assumed of an image of one slice whose file does not tell its scale; the depth that ultrasound of a breast shows."""
 MOST_VOXELS = 4_000_000
 """Voxels of the largest random walk, which takes some 0.5 kB for each."""
 
@@ -75,15 +73,19 @@ def refine(case: Case, before: Prediction, annotation: Labels) -> Job[Prediction
     Raises
     ------
     InputError
-        If there are no strokes on the case, or its images hold values that are not finite.
+        If the case is a single image, there are no strokes on it, or its images hold values that are not finite.
     """
     started = time.perf_counter()
+    if case.flat:
+        raise InputError(
+            "Refining carries strokes to other slices, and this case is a single image. Paint what is missing, erase what is wrong."
+        )
     decided = annotation != UNDECIDED
     if not decided.any():
         raise InputError("There are no strokes on this case yet. Paint missing tumour or erase what is none first.")
     yield Progress(0, 1, "Looking at the strokes")
     work = _Work(
-        _to_scale(case),
+        case,
         old=before.refined == TUMOUR,
         said=np.asarray(before.probability, np.float32),
         painted=annotation == TUMOUR,
@@ -152,14 +154,6 @@ class _Work:
         self.probability[place] = np.where(added, chance, self.probability[place])
 
 
-def _to_scale(case: Case) -> Case:
-    """Return a case with a voxel size in mm, which :data:`ACROSS` gives to an image whose pixels count as 1 mm for want of better."""
-    if case.shape[0] > 1 or case.geometry.spacing != (1.0, 1.0, 1.0):
-        return case
-    step = ACROSS / max(case.shape)
-    return replace(case, geometry=replace(case.geometry, spacing=(step, step, step)))
-
-
 def _smooth(case: Case, box: Box) -> Map:
     """Return the smoothed intensities before and after contrast in a box, shape (z, y, x, phase).
 
@@ -178,16 +172,12 @@ def _smooth(case: Case, box: Box) -> Map:
 
 def _kernel(case: Case) -> float:
     """Return how many voxels share one independent value once the noise is taken out: the volume of the Gaussian's autocorrelation."""
-    axes = zip(case.shape, case.geometry.spacing, strict=True)
-    return math.prod(max(1.0, math.sqrt(4 * math.pi) * SMOOTHING / step) for size, step in axes if size > 1)
+    return math.prod(max(1.0, math.sqrt(4 * math.pi) * SMOOTHING / step) for step in case.geometry.spacing)
 
 
 def _mostly(erased: Mask, part: Mask) -> bool:
-    """Tell whether most of a part was erased in the slices in which it was erased at all, and that not only at an end of it.
-
-    Slices along any axis count, but in an image of one slice that slice alone.
-    """
-    for axis in range(3) if part.shape[0] > 1 else (0,):
+    """Tell whether most of a part was erased in the slices, along some axis, in which it was erased at all, and that not only at an end."""
+    for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         gone, all_of_it = erased.sum(others), part.sum(others)
         if gone.sum() > 0.5 * all_of_it[gone > 0].sum() and gone.max() > 0.65 * all_of_it.max():

@@ -20,6 +20,8 @@ FLIPPED = 0.02
 """Largest share of the tumour's volume that may change far from all corrections."""
 FEW = 5
 """Voxels that neither of the last two rules minds: about the smallest part that a mask may have."""
+UNSEEN = 2
+"""Cases that are done and were never trained on, fewer of which cannot stand in for a replay set: all else was practised."""
 ENOUGH = 10
 """Cases from which the change of the mean has an interval."""
 
@@ -38,6 +40,8 @@ class Score:
         Dice of each replay case, in a fixed order; empty for a method without exemplars.
     cases : mapping of str to float
         Dice of each case that is done, where it is decided.
+    unseen : frozenset of str
+        Those of these cases that were never trained on.
     false : int
         Healthy voxels of these cases that are taken for tumour.
     flipped, tumour : int
@@ -49,6 +53,7 @@ class Score:
     corrected: float
     replay: Sequence[float] = ()
     cases: Mapping[str, float] = field(default_factory=dict)
+    unseen: frozenset[str] = frozenset()
     false: int = 0
     flipped: int = 0
     tumour: int = 0
@@ -59,6 +64,11 @@ class Score:
         """Mean Dice of the replay cases."""
         return sum(self.replay) / len(self.replay) if self.replay else None
 
+    @property
+    def unseen_mean(self) -> float | None:
+        """Mean Dice of the cases that are done and were never trained on."""
+        return sum(self.cases[name] for name in self.unseen) / len(self.unseen) if self.unseen else None
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready figures."""
         return {
@@ -67,6 +77,7 @@ class Score:
             "replay": [round(r, 4) for r in self.replay],
             "replay_mean": self.replay_mean,
             "cases": {name: round(value, 4) for name, value in self.cases.items()},
+            "unseen": sorted(self.unseen),
             "false_voxels": self.false,
             "flipped_voxels": self.flipped,
         }
@@ -84,16 +95,22 @@ class Decision:
 def judge(candidate: Score, parent: Score, base: Score) -> Decision:
     """Compare a candidate with the model in use, and with the base model.
 
-    It is adopted if its weights are finite; the held-out corrections are met no worse than by either; the mean Dice on the replay set is at
-    most :data:`MEAN_DROP` below either's; no case of the replay set, and at most :data:`EXCEPTIONS` of the cases that the person has done,
-    falls by more than :data:`LARGEST_DROP` below either's; falsely found tumour grows by at most :data:`MORE_FALSE`; far from all
-    corrections at most :data:`FLIPPED` of the tumour's volume changes; the change of all cases together is not surely for the worse (95 %
-    bootstrap interval, from :data:`ENOUGH` cases on); and the corrections themselves are better met.
+    It is adopted if its weights are finite; the held-out corrections are met no worse than by either; the mean Dice on the replay set, or,
+    where the method has none, on at least :data:`UNSEEN` cases that were kept back, is at most :data:`MEAN_DROP` below either's; no case of
+    the replay set, and at most :data:`EXCEPTIONS` of the cases that the person has done, falls by more than :data:`LARGEST_DROP` below
+    either's; falsely found tumour grows by at most :data:`MORE_FALSE`; far from all corrections at most :data:`FLIPPED` of the tumour's
+    volume changes; the change of all cases together is not surely for the worse (95 % bootstrap interval, from :data:`ENOUGH` cases on);
+    and the corrections themselves are better met.
     """
     figures: dict[str, Any] = {"candidate": candidate.as_dict(), "parent": parent.as_dict(), "base": base.as_dict()}
     if not candidate.finite:
         return Decision(False, ("its weights are not finite numbers",), figures)
-    against = [*_worse(candidate, parent, ""), *(reason for reason in _worse(candidate, base, " (base model)"))]
+    against = [*_worse(candidate, parent, ""), *_worse(candidate, base, " (base model)")]
+    if not candidate.replay and len(candidate.unseen) < UNSEEN:
+        against.append(
+            f"this method has no replay set, and of your cases {len(candidate.unseen)} can judge instead, where {UNSEEN} are needed: "
+            "mark more cases as done, some of which are kept back for this"
+        )
     if candidate.false > (1 + MORE_FALSE) * parent.false + FEW:
         against.append(f"falsely found tumour grew from {parent.false} to {candidate.false} voxels")
     if candidate.flipped > FLIPPED * candidate.tumour + FEW:
@@ -113,9 +130,12 @@ def _worse(candidate: Score, other: Score, which: str) -> list[str]:
     against = []
     if candidate.held_out is not None and other.held_out is not None and candidate.held_out < other.held_out:
         against.append(f"held-out corrections fell from {other.held_out:.3f}{which} to {candidate.held_out:.3f}")
-    new, old = candidate.replay_mean, other.replay_mean
-    if new is not None and old is not None and new < old - MEAN_DROP:
-        against.append(f"mean Dice on the replay set fell from {old:.3f}{which} to {new:.3f}")
+    for where, new, old in (
+        ("on the replay set", candidate.replay_mean, other.replay_mean),
+        ("of the cases kept back", None if candidate.replay else candidate.unseen_mean, other.unseen_mean),
+    ):
+        if new is not None and old is not None and new < old - MEAN_DROP:
+            against.append(f"mean Dice {where} fell from {old:.3f}{which} to {new:.3f}")
     now, then = _named(candidate), _named(other)
     fallen = [name for name in then if then[name] - now[name] > LARGEST_DROP]
     if len([name for name in fallen if name in other.cases]) <= EXCEPTIONS * len(other.cases):
@@ -142,8 +162,8 @@ def _gains(candidate: Score, parent: Score) -> list[str]:
     reasons = [f"corrections met: {parent.corrected:.3f} to {candidate.corrected:.3f}"]
     if candidate.replay_mean is not None and parent.replay_mean is not None:
         reasons.append(f"mean Dice on the replay set: {parent.replay_mean:.3f} to {candidate.replay_mean:.3f}")
-    else:
-        reasons.append("this method has no replay set: only your own cases speak for it")
+    elif candidate.unseen_mean is not None and parent.unseen_mean is not None:
+        reasons.append(f"mean Dice of {len(candidate.unseen)} cases kept back: {parent.unseen_mean:.3f} to {candidate.unseen_mean:.3f}")
     if candidate.cases:
         before, after = (sum(score.cases.values()) / len(score.cases) for score in (parent, candidate))
         reasons.append(f"mean Dice of {len(candidate.cases)} case(s) that are done: {before:.3f} to {after:.3f}")

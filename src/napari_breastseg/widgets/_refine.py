@@ -30,8 +30,9 @@ class Refine(QWidget):
         column.addWidget(self.hint)
 
     def refresh(self) -> None:
-        """Enable what can be done now."""
+        """Enable what can be done now; a single image has no other slices that could follow."""
         desk = self.desk
+        self.setVisible(desk.painter is None or desk.painter.annotation.shape[0] > 1)
         free = desk.predicted and not desk.read_only and not desk.jobs.busy
         self.refine.setEnabled(free and desk.corrected)
         self.back.setEnabled(free and desk.refined)

@@ -127,7 +127,7 @@ def _clicked(
                     rounds.append({"adopted": adopted, "reasons": reasons})
                     if adopted:
                         yield from loop.predict(case_id)
-                if refines:
+                if refines and not case.flat:
                     yield from loop.refine(case_id)
             seconds += time.perf_counter() - started
             shown = session.mask(case_id)

@@ -25,7 +25,7 @@ class Recipe:
     learns : bool
         False for the model that stays as it is.
     refines : bool
-        Whether the prediction of the case at hand is refined with the strokes on it, after each of them.
+        Whether the prediction of the case at hand, if it is a volume, is refined with the strokes on it after each of them.
     """
 
     label: str

@@ -157,7 +157,7 @@ class _Run:
         rng = np.random.default_rng((self.plan.seed, number))
         annotator = ANNOTATORS[self.plan.annotator]
         shown, refiner = [prediction], None
-        if self.recipe.refines:
+        if self.recipe.refines and not examination.case.flat:
             refiner = partial(_refined, examination.case, shown)
         done = yield from annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng, refiner)
         annotated = time.perf_counter()
