@@ -40,7 +40,7 @@ def test_a_case_is_refined_and_taken_back(
     unknown = cli("refine", "--session", folder, "--case", other)
     assert unknown.code == 1 and "Predict it first" in unknown.err
     said = cli("refine", *of, "--out", out, "--json")
-    assert said.code == 0 and said.answer["refined_with"] == {"voxels": 1}
+    assert said.code == 0 and said.answer["refined_with"] == {"voxels": 1, "instead_of": 1}
     assert said.answer["tumour_voxels"] == np.asarray(nib.load(out).dataobj).sum() >= pixels
     back = cli("refine", *of, "--undo", "--json").answer
     assert back["tumour_voxels"] == first["tumour_voxels"] + 1 and "refined_with" not in back

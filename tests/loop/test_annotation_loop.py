@@ -236,15 +236,20 @@ def test_a_prediction_is_refined_with_the_strokes_and_taken_back(
     mine = session.annotation(case_id)
     mine[0] = 1
     assert (run(loop.refine(case_id, mine)).refined[0] == 1).all()
+    for value in (0, 1):  # one refinement after the other is taken back
+        loop.unrefine(case_id)
+        found = session.prediction(case_id)
+        assert found is not None and (found.refined[8, 2:9, 2:9] == value).all() and not found.refined[0].any()
     for found in (loop.own_prediction(case_id), loop.unrefine(case_id), session.prediction(case_id)):
         assert found is not None and REFINED_WITH not in found.details
         np.testing.assert_array_equal(found.refined, own.refined)
-    assert [row.refined for row in session.predictions(case_id)] == [False, True, True, True, False]
+    shapes = [False, True, True, True, True, True, False]
+    assert [row.refined for row in session.predictions(case_id)] == shapes
     loop.unrefine(case_id)  # there is nothing to take back
-    assert len(session.predictions(case_id)) == 5
+    assert len(session.predictions(case_id)) == 7
     np.testing.assert_array_equal(session.predicted_by(case_id, other.sha), own.refined)
     words = [moment.what for moment in session.timeline(case_id) if moment.kind == "prediction"]
-    assert [text.endswith("refined with the strokes") for text in words] == [False, True, True, True, False]
+    assert [text.endswith("refined with the strokes") for text in words] == shapes
 
 
 def test_refining_again_is_quick_and_without_strokes_it_is_taken_back(
@@ -273,7 +278,8 @@ def test_a_stored_case_is_really_refined(session: Session, case_id: str, loop: A
     prediction = run(loop.refine(case_id))
     stored = session.prediction(case_id)
     assert stored is not None and (stored.refined[slices(box)] == 1).all()
-    assert stored.details[REFINED_WITH] == {"tumour_voxels": 49, "erased_voxels": 0, "sha256": fingerprint(session.annotation(case_id))}
+    told = {"tumour_voxels": 49, "erased_voxels": 0, "sha256": fingerprint(session.annotation(case_id)), "instead_of": 1}
+    assert stored.details[REFINED_WITH] == told
     np.testing.assert_array_equal(stored.refined, prediction.refined)
 
 

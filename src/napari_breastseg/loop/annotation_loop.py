@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from napari_breastseg.training.corrections import Correction
 LEARNER = "napari_breastseg.training.from_corrections:learn"
 FEWEST_VOXELS = 50
 """What must be corrected before learning starts."""
+INSTEAD_OF = "instead_of"
+"""The number of the prediction that was shown when one was refined; it is shown again when that is taken back."""
 
 
 @dataclass(frozen=True)
@@ -141,24 +143,30 @@ class AnnotationLoop:
         strokes = self.session.annotation(case_id) if annotation is None else annotation
         latest = self.session.predictions(case_id)[-1]
         if latest.refined and not (strokes != UNDECIDED).any():
-            return self.unrefine(case_id)
+            self.session.add_prediction(case_id, before)
+            return before
         if latest.refined and latest.details[REFINED_WITH].get("sha256") == fingerprint(strokes):
             return self.session.prediction(case_id) or before
         prediction = yield from refine(self.session.case(case_id), before, strokes)
+        told = {**prediction.details[REFINED_WITH], INSTEAD_OF: latest.id}
+        prediction = replace(prediction, details={**prediction.details, REFINED_WITH: told})
         self.session.add_prediction(case_id, prediction)
         return prediction
 
     def unrefine(self, case_id: str) -> Prediction:
-        """Show again what the model said of a case before it was refined, and return it; both predictions are kept.
+        """Take the last refinement of a case back: show again what was shown before it, and return that; all predictions are kept.
 
         Raises
         ------
         InputError
             If the case was not predicted yet.
         """
-        before = self._predicted(case_id)
-        if self.session.predictions(case_id)[-1].refined:
-            self.session.add_prediction(case_id, before)
+        own, latest = self._predicted(case_id), self.session.predictions(case_id)[-1]
+        if not latest.refined:
+            return own
+        number = latest.details[REFINED_WITH].get(INSTEAD_OF)
+        before = own if number is None else self.session.prediction(case_id, number) or own
+        self.session.add_prediction(case_id, before)
         return before
 
     def learn(self, config: LearnConfig | None = None) -> Job[RoundOutcome]:

@@ -34,7 +34,7 @@ def refining(session: Session, case_id: str, strokes: npt.NDArray[np.uint8]) -> 
 
 
 def unrefining(session: Session, case_id: str) -> Job[Prediction]:
-    """Show again what the model said by itself."""
+    """Show again what was shown before the last refinement."""
     yield Progress(0, 1, "Taking it back")
     made = make_loop(session, "cpu").unrefine(case_id)
     return session.prediction(case_id, in_memory=False) or made

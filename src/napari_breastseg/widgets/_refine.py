@@ -19,7 +19,7 @@ class Refine(QWidget):
         self.desk = desk
         tooltip = "Let the mask follow your strokes through the case, along what they show of its tissue. The model stays as it is."
         self.refine = button("Refine with my strokes", tooltip, self.start)
-        self.back = button("Take it back", "Show what the model said before it followed your strokes, which stay", self._back)
+        self.back = button("Take it back", "Show the mask as it was before it last followed your strokes, which stay", self._back)
         self.bar = JobBar(desk, "refine")
         self.hint = text("The mask still follows strokes as they were before the last undo or redo. Refine again, or take it back.")
         self.hint.setVisible(False)

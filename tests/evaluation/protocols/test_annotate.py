@@ -148,3 +148,23 @@ def test_a_refined_mask_is_shown_with_the_strokes_laid_over_it() -> None:
     found = 900 + np.count_nonzero(given[0][:, :, 13] == 1)
     assert done.dice[1] == pytest.approx(2 * found / (found + 1000))
     assert (given[0][slices(first.box)][first.mask] == 1).all() and (given[0] != UNDECIDED).sum() == first.mask.sum()
+
+
+def test_a_refinement_that_looks_worse_is_taken_back() -> None:
+    """The second of three refinements loses half of the tumour; the strokes alone are shown instead, over the first one."""
+    truth = np.zeros((1, 1, 12), np.uint8)
+    truth[..., :10] = 1
+    first, worse, last = (np.zeros_like(truth) for _ in range(3))
+    first[..., :5], worse[..., 6:8], last[..., :8] = 1, 1, 1
+    masks = [first, worse, last]
+
+    def refine(annotation: np.ndarray) -> Job[np.ndarray]:
+        yield Progress(0, 1, "refining")
+        return masks[min(int((annotation == 1).sum()) - 1, 2)]
+
+    shown = truth.copy()
+    shown[..., 4:] = 0
+    done = corrected(shown, truth, CUBE, Dictated(), np.random.default_rng(0), refine)
+    assert done.dice == pytest.approx([8 / 14, 10 / 15, 12 / 16, 16 / 18, 18 / 19])
+    assert (done.kept, done.taken_back) == (3, 1)
+    assert corrected(shown, truth, CUBE, Dictated(), np.random.default_rng(0)).kept is None

@@ -37,11 +37,17 @@ class Corrected:
         Against the truth, of the shown mask before any stroke and after each one.
     good_enough : bool
         Whether the annotator believes that the goal was reached.
+    kept : int, optional
+        Number of the refinement that is shown at last, counted from 0; None if there is none.
+    taken_back : int
+        Refinements that were taken back.
     """
 
     strokes: tuple[Click, ...]
     dice: tuple[float, ...]
     good_enough: bool
+    kept: int | None = None
+    taken_back: int = 0
 
 
 def annotate(
@@ -49,13 +55,15 @@ def annotate(
 ) -> Job[Corrected]:
     """Correct `prediction` until it looks good enough to the annotator, or :data:`CAP` strokes are made; `rng` decides all of it.
 
-    With `refine` the mask is refined with the strokes after each of them; what was painted stays as it was painted.
+    With `refine` the mask is refined with the strokes after each of them; what was painted stays as it was painted. The annotator takes a
+    refinement back, which is not counted, if it looks worse than what was shown before with the stroke.
     """
     predicted, annotation = prediction, np.full(prediction.shape, UNDECIDED, np.uint8)
     shown = prediction.copy()
     believed = annotator.looks(truth, shown, rng)
     strokes: list[Click] = []
     trail = [dice(shown, truth)]
+    kept, refinements, taken_back = None, 0, 0
     while len(strokes) < CAP and dice(shown, believed) < GOAL:
         one = annotator.strokes(believed, shown, geometry, rng)
         if one is None:
@@ -64,10 +72,15 @@ def annotate(
         annotation[slices(one.box)][changed] = one.value
         strokes.append(replace(one, mask=changed))
         if refine is not None and changed.any():
-            predicted = yield from refine(annotation)
+            refined = yield from refine(annotation)
+            if dice(overlay(refined, annotation), believed) < dice(overlay(predicted, annotation), believed):
+                taken_back += 1
+            else:
+                predicted, kept = refined, refinements
+            refinements += 1
         shown = overlay(predicted, annotation)
         trail.append(dice(shown, truth))
-    return Corrected(tuple(strokes), tuple(trail), dice(shown, believed) >= GOAL)
+    return Corrected(tuple(strokes), tuple(trail), dice(shown, believed) >= GOAL, kept, taken_back)
 
 
 def corrections_to(threshold: float, trail: Sequence[float]) -> int:

@@ -128,7 +128,10 @@ def _clicked(
                     if adopted:
                         yield from loop.predict(case_id)
                 if refines and not case.flat:
+                    painted = dice(session.mask(case_id), truth)
                     yield from loop.refine(case_id)
+                    if dice(session.mask(case_id), truth) < painted:
+                        loop.unrefine(case_id)
             seconds += time.perf_counter() - started
             shown = session.mask(case_id)
             dices.append(dice(shown, truth))

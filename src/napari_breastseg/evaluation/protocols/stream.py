@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import REFINED_WITH, Case, Prediction
+from napari_breastseg.case import Case, Prediction
 from napari_breastseg.compute import here
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.annotators.sloppy import Annotator, Exact, Sloppy
@@ -156,21 +156,23 @@ class _Run:
         predicted = time.perf_counter()
         rng = np.random.default_rng((self.plan.seed, number))
         annotator = ANNOTATORS[self.plan.annotator]
-        shown, refiner = [prediction], None
+        refinements: list[Prediction] = []
+        refiner = None
         if self.recipe.refines and not examination.case.flat:
-            refiner = partial(_refined, examination.case, shown)
+            refiner = partial(_refined, examination.case, prediction, refinements)
         done = yield from annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng, refiner)
         annotated = time.perf_counter()
-        self._record(case_id, done, shown[-1])
+        self._record(case_id, done, None if done.kept is None else refinements[done.kept])
         seconds = {"predict": predicted - started, "annotate": annotated - predicted, "record": time.perf_counter() - annotated}
         return {
             "case": examination.case.name,
             "ml": round(float(examination.truth.sum()) * examination.case.geometry.voxel_ml, 3),
             "dice": [round(value, 4) for value in done.dice],
+            "taken_back": done.taken_back,
             "seconds": _rounded(seconds),
         }
 
-    def _record(self, case_id: str, done: Corrected, shown: Prediction) -> None:
+    def _record(self, case_id: str, done: Corrected, shown: Prediction | None) -> None:
         """Record the strokes that change something, but for those that are recorded already, and what was shown at last.
 
         A case that looks good enough is done.
@@ -180,7 +182,7 @@ class _Run:
         for seq, one in enumerate(one for one in done.strokes if one.mask.any()):
             if seq >= self.session.seq(case_id):
                 self.session.record(case_id, Edit(one.box, one.mask, one.value, TOOL, seq))
-        if REFINED_WITH in shown.details and not self.session.predictions(case_id)[-1].refined:
+        if shown is not None and not self.session.predictions(case_id)[-1].refined:
             self.session.add_prediction(case_id, shown)
         if done.good_enough:
             approve(self.session, case_id)
@@ -236,11 +238,10 @@ class _Run:
         return found
 
 
-def _refined(case: Case, shown: list[Prediction], annotation: npt.NDArray[np.uint8]) -> Job[npt.NDArray[np.uint8]]:
-    """Refine the first of the predictions that were `shown`, and keep the result as the last."""
-    refined = yield from refine(case, shown[0], annotation)
-    shown[1:] = [refined]
-    return refined.refined
+def _refined(case: Case, before: Prediction, made: list[Prediction], annotation: npt.NDArray[np.uint8]) -> Job[npt.NDArray[np.uint8]]:
+    """Refine a prediction and add the result to those that were `made`."""
+    made.append((yield from refine(case, before, annotation)))
+    return made[-1].refined
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
