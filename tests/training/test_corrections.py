@@ -11,7 +11,7 @@ from napari_breastseg.case import UNDECIDED, slices
 from napari_breastseg.inference.grids import plan_grids
 from napari_breastseg.methods import get_preset
 from napari_breastseg.phantom import make_phantom
-from napari_breastseg.training.corrections import Correction, balanced_accuracy, load_windows, shown_by, sparse_labels
+from napari_breastseg.training.corrections import CorrectedWindow, Correction, balanced_accuracy, load_windows, shown_by, sparse_labels
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -80,3 +80,12 @@ def test_windows_show_the_corrections_of_the_case(tmp_path: Path) -> None:
     assert max((window.held_out == 1).sum() for window in fresh) >= known / 2 > 0
     assert all(window.weight == 0 for window in fresh)  # nothing here trains
     assert [window.recency for window in (fresh[0], old[0])] == [1.0, 0.25]
+
+
+def test_in_a_case_that_is_done_whatever_nobody_painted_is_healthy() -> None:
+    learn, held_out = (np.full((1, 1, 4), UNDECIDED, np.uint8) for _ in range(2))
+    learn[..., 0], held_out[..., 1] = 1, 1
+    image = np.zeros((1, *learn.shape), np.float32)
+    open_, done = (CorrectedWindow("case", image, learn, held_out, 1.0, 0, done) for done in (False, True))
+    assert open_.taught.ravel().tolist() == [1, 255, 255, 255] and open_.decided.ravel().tolist() == [1, 1, 255, 255]
+    assert done.taught.ravel().tolist() == [1, 255, 0, 0] and done.decided.ravel().tolist() == [1, 1, 0, 0]

@@ -48,17 +48,19 @@ def correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exemplars: Path)
         labels[at, *near] = phantom.tumour[at, *near]
     for name, array in (("images", phantom.case.images), ("learn", learn_labels), ("held", held_out)):
         np.save(tmp_path / f"{name}.npy", array)
-    return Correction("case", tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy", done=True)
+    return Correction("case", tmp_path / "images.npy", phantom.case.geometry, tmp_path / "learn.npy", tmp_path / "held.npy")
 
 
 @pytest.fixture
 def one_round(correction: Correction, exemplars: Path, tmp_path: Path) -> Round:
     """Go a round of two steps, with other settings where they are given."""
 
-    def gone(folder: str = "round", listener: Callable[[Progress], None] | None = None, **settings: object) -> LearnResult:
+    def gone(
+        folder: str = "round", listener: Callable[[Progress], None] | None = None, done: bool = False, **settings: object
+    ) -> LearnResult:
         config = replace(LearnConfig(steps=2), **settings)  # type: ignore[arg-type]
         (tmp_path / folder).mkdir(exist_ok=True)
-        job = learn(WEIGHTS, WEIGHTS, [correction], config, tmp_path / folder, device="cpu", cache=exemplars)
+        job = learn(WEIGHTS, WEIGHTS, [replace(correction, done=done)], config, tmp_path / folder, device="cpu", cache=exemplars)
         return run(job, listener)
 
     return gone
@@ -72,7 +74,7 @@ def changed(result: LearnResult) -> set[str]:
 @pytest.mark.slow
 def test_a_round_leaves_a_candidate_with_its_whole_record(one_round: Round) -> None:
     seen: list[Progress] = []
-    result = one_round(listener=seen.append)
+    result = one_round(listener=seen.append, done=True)
     card = load_model(result.weights).card
     assert card["parent"] == card["base"] == card["started_from"] == load_model(WEIGHTS).sha
     assert card["learning"]["steps"] == 2 and len(card["loss"]) == 2 and card["trained"] == "decoder" and card["memory_steps"] == []
@@ -121,7 +123,7 @@ def test_every_part_can_be_switched_off_and_frloss_on(one_round: Round) -> None:
     off = ("trust", "replay", "distillation", "l2sp", "ema")
     results = [one_round(name, gate=False, **{name: 0.0}) for name in off]
     results += [one_round("default", gate=False), one_round("frloss", gate=False, frloss=1.0)]
-    results += [one_round("bare", gate=False, earlier=False, **dict.fromkeys(off, 0.0))]
+    results += [one_round("done", gate=False, done=True), one_round("bare", gate=False, earlier=False, **dict.fromkeys(off, 0.0))]
     assert len({result.weights.name for result in results}) == len(results), "each part makes a difference"
 
 

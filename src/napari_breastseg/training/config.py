@@ -41,15 +41,15 @@ class LearnConfig:
     seed : int
     """
 
-    steps: int = 400
+    steps: int = 200
     learning_rate: float = 2e-3
     trained: Trained | Literal["auto"] = "auto"
-    trust: float = 1.0
+    trust: float = 4.0
     reach: int = 8
     replay: float = 2.0
-    distillation: float = 1.0
+    distillation: float = 4.0
     earlier: bool = True
-    l2sp: float = 1e-4
+    l2sp: float = 1e-3
     ema: float = 0.95
     frloss: float = 0.0
     gate: bool = True

@@ -85,9 +85,19 @@ class CorrectedWindow:
         return max(FLOOR, FORGETTING**self.rounds_ago)
 
     @property
+    def taught(self) -> Labels:
+        """What the window teaches: the corrections to train on, and in a case that is done that all else nobody painted is healthy."""
+        return np.where(self._healthy, BACKGROUND, self.learn).astype(np.uint8)
+
+    @property
     def decided(self) -> Labels:
         """All that is decided in the window, on either side."""
-        return np.where(self.learn != UNDECIDED, self.learn, self.held_out)
+        return np.where(self.held_out != UNDECIDED, self.held_out, self.taught)
+
+    @property
+    def _healthy(self) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = (self.learn == UNDECIDED) & (self.held_out == UNDECIDED) & self.done
+        return found
 
 
 def load_windows(correction: Correction, preset: Preset) -> list[CorrectedWindow]:

@@ -28,6 +28,7 @@ class Lesson:
     labels: Tensor
     before: Tensor
     trusted: Tensor
+    weight: Tensor | None
 
 
 class Objective:
@@ -61,17 +62,17 @@ class Objective:
         self.device = next(iter(trained.values())).device
         self.base = {name: base[name].to(self.device) for name in trained}
         chosen = [(source, window) for source, window in corrected if trains(window, config)]
-        self.corrected = [self._lesson(source, window.learn, window.decided) for source, window in chosen]
+        self.corrected = [self._lesson(source, window.taught, window.decided, dense=window.done) for source, window in chosen]
         self.shares = _normal([window.weight * window.recency for _, window in chosen])
         before = [window.weight * (window.rounds_ago > 0) for _, window in chosen]
         self.earlier_shares = _normal(before) if config.earlier and any(before) else None
         self.exemplars = [self._lesson(source, labels) for source, labels in exemplars]
         self.frloss = FRLoss(weight=config.frloss) if config.frloss else None
 
-    def _lesson(self, source: Source, labels: Labels, decided: Labels | None = None) -> Lesson:
-        before = self._tensor(probability(source, self.network))
-        weight = trusted(self._tensor((labels if decided is None else decided) != UNDECIDED), before, self.config.reach)
-        return Lesson(source, self._tensor(labels), before, weight)
+    def _lesson(self, source: Source, labels: Labels, decided: Labels | None = None, dense: bool = True) -> Lesson:
+        before, known = self._tensor(probability(source, self.network)), self._tensor(labels)
+        trust = trusted(self._tensor((labels if decided is None else decided) != UNDECIDED), before, self.config.reach)
+        return Lesson(source, known, before, trust, None if dense else balance(known, before))
 
     def _tensor(self, array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]
@@ -92,7 +93,7 @@ class Objective:
 
     def _corrected(self, lesson: Lesson) -> Tensor:
         logits, further = self._outputs(lesson)
-        value = partial_ce_dice(logits, lesson.labels, balance(lesson.labels, lesson.before)) + further
+        value = partial_ce_dice(logits, lesson.labels, lesson.weight) + further
         if self.config.trust:
             value = value + self.config.trust * trust_region(log_odds(logits), lesson.before, lesson.trusted)
         return value
