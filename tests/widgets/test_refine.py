@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_breastseg.case import REFINED_WITH
+from napari_breastseg.case import REFINED_WITH, Case, Geometry
 from napari_breastseg.widgets._dock import BreastSegWidget
 
 from .conftest import FakeLoop, paint
@@ -69,6 +69,16 @@ def test_an_undo_after_refining_is_explained(predicted: BreastSegWidget, settled
     row.back.click()
     settled(predicted)
     assert not row.hint.isVisibleTo(predicted.correct)
+
+
+def test_a_single_image_offers_no_refining(open_dock: Any, settled: Any, sessions: Any, tiny_case: Case) -> None:
+    dock = open_dock()
+    geometry = Geometry((1.0, 1.0, 1.0), np.eye(4), (24, 20, 1))
+    image = np.random.default_rng(0).normal(size=(1, 1, 20, 24)).astype(np.float32)
+    for case, offered in ((Case("scan", image, geometry, modality="ultrasound"), False), (tiny_case, True)):
+        dock.desk.use_case(case, sessions / "both")
+        settled(dock)
+        assert dock.correct.refine.isVisibleTo(dock.correct) == offered
 
 
 def test_a_refinement_is_cancelled_or_fails_and_changes_nothing(

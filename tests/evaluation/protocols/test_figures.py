@@ -48,8 +48,11 @@ def test_corrections_of_two_recipes() -> None:
     assert figures["corrections_to_0.85"]["mean"] == 1 and figures["corrections_to_0.85"]["not_reached"] == 0
     assert figures["corrections_to_0.85"]["saved_percent"][0] == pytest.approx(100 * (1 - 2 / 22))
     assert figures["dice_before"] == pytest.approx(0.68) and figures["dice_before_second_half"] == 0.5
-    assert figures["made_worse_percent"] == 0 and figures["corrections_to_0.85"]["more_than_frozen"] == 0
-    worse = corrections([record([[0.9, 0.7, 0.86], [0.5, 0.9]])], [frozen])
+    assert figures["made_worse_percent"] == figures["taken_back_percent"] == 0 and figures["corrections_to_0.85"]["more_than_frozen"] == 0
+    spoilt = record([[0.9, 0.7, 0.86], [0.5, 0.9]])
+    spoilt["cases"][1]["taken_back"] = 1
+    worse = corrections([spoilt], [frozen])
+    assert worse["taken_back_percent"] == pytest.approx(100 / 3)
     assert worse["made_worse_percent"] == pytest.approx(100 / 3) and worse["corrections_to_0.85"]["mean"] == 1.5
     assert corrections([record([[0.1, 0.5, 0.6, 0.9], [0.9]])], [frozen])["corrections_to_0.85"]["more_than_frozen"] == 1
     assert figures["dice_after"] == pytest.approx([0.68, 0.84, *[0.905] * 4])  # a case that is done stays as it is

@@ -22,7 +22,8 @@ ANCHORS = (
 STROKES = (
     "A correction is one stroke in one slice, with a brush whose size follows the shape: the largest disc that paints nothing wrong, in "
     f"the middle of the largest error, drawn out through it. At most {CAP} are made on a case. What counts is after how "
-    f"many of them the Dice stays at a threshold, and {CAP} where it does not. "
+    f"many of them the Dice stays at a threshold, and {CAP} where it does not. A refinement that looks worse than the stroke alone is "
+    "taken back, which is no correction. "
     "Intervals: 95 %, paired bootstrap over (seed, case)."
 )
 
@@ -44,12 +45,14 @@ def corrections_table(groups: Mapping[str, Sequence[Record]]) -> Table:
 
 
 def trail_table(groups: Mapping[str, Sequence[Record]]) -> Table:
-    """Tabulate the mean Dice of the shown mask before any correction and after each of the first ones, and how many made it worse."""
+    """Tabulate the mean Dice of the shown mask before any correction and after each of the first ones, and how many did no good."""
     rows = []
     for name, records in groups.items():
         figures = corrections(records, ())
-        rows.append([RECIPES[name].label, *(f"{v:.3f}" for v in figures["dice_after"]), f"{figures['made_worse_percent']:.0f} %"])
-    return [["recipe", "before", *(f"after {number}" for number in range(1, TRAIL + 1)), "corrections that made it worse"], *rows]
+        shares = [f"{figures[which]:.0f} %" for which in ("made_worse_percent", "taken_back_percent")]
+        rows.append([RECIPES[name].label, *(f"{v:.3f}" for v in figures["dice_after"]), *shares])
+    after = [f"after {number}" for number in range(1, TRAIL + 1)]
+    return [["recipe", "before", *after, "corrections that made it worse", "whose refinement was taken back"], *rows]
 
 
 def forgetting_table(groups: Mapping[str, Sequence[Record]]) -> Table:
