@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_breastseg.case import UNDECIDED, Box, Case, Geometry, Prediction, slices
-from napari_breastseg.loop.approval import CASE_TOOL, approved_case
+from napari_breastseg.loop.approval import CASE_TOOL, approved_case, is_done, reopen
 from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.session import Edit, Session
 
@@ -107,6 +107,25 @@ def test_what_was_approved_always_trains_and_outlives_the_next_prediction(
     other = 1 - mask
     session.add_prediction(case_id, Prediction("1" * 64, other.astype(np.float32), other, other))
     np.testing.assert_array_equal(session.mask(case_id)[slices(place)][where], shown[slices(place)][where])
+
+
+def test_a_case_is_open_again_once_the_person_goes_back_behind_that_it_is_done(session: Session, case_id: str, paint: Paint) -> None:
+    for z in range(3):
+        paint(box(z))
+    session.mark(case_id, "case-done", True)
+    paint(box(3))
+    assert is_done(session, case_id)
+    session.undo(case_id)
+    assert is_done(session, case_id), "a stroke that came later was taken back"
+    session.undo(case_id)
+    found = found_in(Sides(session))
+    assert found is not None and not found.done and not is_done(session, case_id)
+    session.redo(case_id)
+    assert is_done(session, case_id), "all is as it was said to be right"
+    session.checkout(case_id, 1)
+    assert not is_done(session, case_id)
+    assert reopen(session, case_id) and not session.marks(case_id)[-1].value
+    assert not reopen(session, case_id)
 
 
 def test_a_case_approves_what_lies_near_the_tumour_and_nothing_without_one() -> None:

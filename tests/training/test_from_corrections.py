@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,11 +56,16 @@ def one_round(correction: Correction, exemplars: Path, tmp_path: Path) -> Round:
     """Go a round of two steps, with other settings where they are given."""
 
     def gone(
-        folder: str = "round", listener: Callable[[Progress], None] | None = None, done: bool = False, **settings: object
+        folder: str = "round",
+        listener: Callable[[Progress], None] | None = None,
+        done: bool = False,
+        further: Sequence[Correction] = (),
+        **settings: object,
     ) -> LearnResult:
         config = replace(LearnConfig(steps=2), **settings)  # type: ignore[arg-type]
         (tmp_path / folder).mkdir(exist_ok=True)
-        job = learn(WEIGHTS, WEIGHTS, [replace(correction, done=done)], config, tmp_path / folder, device="cpu", cache=exemplars)
+        cases = [replace(correction, done=done), *further]
+        job = learn(WEIGHTS, WEIGHTS, cases, config, tmp_path / folder, device="cpu", cache=exemplars)
         return run(job, listener)
 
     return gone
@@ -72,13 +77,17 @@ def changed(result: LearnResult) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_round_leaves_a_candidate_with_its_whole_record(one_round: Round) -> None:
+def test_a_round_leaves_a_candidate_with_its_whole_record(one_round: Round, correction: Correction, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    result = one_round(listener=seen.append, done=True)
+    nothing = tmp_path / "nothing.npy"
+    np.save(nothing, np.full((48, 64, 64), UNDECIDED, np.uint8))
+    test = replace(correction, name="test", learn=nothing, done=True, kept_back=True)
+    result = one_round(listener=seen.append, done=True, further=[test])
     card = load_model(result.weights).card
     assert card["parent"] == card["base"] == card["started_from"] == load_model(WEIGHTS).sha
     assert card["learning"]["steps"] == 2 and len(card["loss"]) == 2 and card["trained"] == "decoder" and card["memory_steps"] == []
-    assert set(result.decision.figures["parent"]["cases"]) == {"case"} and result.decision.reasons
+    judged = result.decision.figures["parent"]
+    assert set(judged["cases"]) == {"case", "test"} and judged["unseen"] == ["test"] and result.decision.reasons
     names = changed(result)
     assert names and all(key.startswith(("decoder", "head")) for key in names)
     stages = [step.payload["stage"] for step in seen if step.payload]

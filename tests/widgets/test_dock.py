@@ -233,6 +233,7 @@ def test_what_is_approved_becomes_annotation_and_one_undo_takes_it_back(predicte
         settled(predicted)
     assert (desk.session.annotation(desk.case_id) == 255).all()
     assert np.array_equal(desk.painter.layer.data, shown)
+    assert not predicted.correct.case_done.isChecked() and not desk.session.marks(desk.case_id)[-1].value, "it is open again"
 
 
 def test_strokes_that_cannot_be_saved_stay_on_the_canvas_when_the_case_is_left(

@@ -151,7 +151,7 @@ def predict(
 def refine(
     session: SessionFolder,
     case: Annotated[str, typer.Option(help="Name of the case, or the first letters of its id.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Show what the model said before any refinement; the strokes stay.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last refinement back; the strokes stay.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid.")] = None,
     as_json: Json = False,
     debug: Debug = False,

@@ -135,7 +135,7 @@ class AnnotationLoop:
         Raises
         ------
         InputError
-            If the case was not predicted yet, or has no strokes.
+            If the case is a single image, was not predicted yet, or has no strokes.
         SessionError
             If the prediction cannot be stored.
         """
@@ -161,11 +161,12 @@ class AnnotationLoop:
         InputError
             If the case was not predicted yet.
         """
-        own, latest = self._predicted(case_id), self.session.predictions(case_id)[-1]
+        own, (*earlier, latest) = self._predicted(case_id), self.session.predictions(case_id)
         if not latest.refined:
             return own
         number = latest.details[REFINED_WITH].get(INSTEAD_OF)
-        before = own if number is None else self.session.prediction(case_id, number) or own
+        known = number in [row.id for row in earlier]
+        before = (self.session.prediction(case_id, number) if known else None) or own
         self.session.add_prediction(case_id, before)
         return before
 
@@ -190,7 +191,8 @@ class AnnotationLoop:
         base, seqs = self._base(parent), {one.case_id: one.seq for one in corrected}
         names = unlike({one.case_id: self.session.case(one.case_id).name for one in corrected})
         again = restarts(self.session.rounds(), config.restart)
-        settings = {"parent": parent, "base": base, "again": again, "seqs": seqs, "config": asdict(config)}
+        done = [one.case_id for one in corrected if one.done]
+        settings = {"parent": parent, "base": base, "again": again, "seqs": seqs, "done": done, "config": asdict(config)}
         with self.session.learning(seqs), workplace(self.session, settings) as folder:
             kwargs = {
                 "model": self.session.model_path(parent),
@@ -246,6 +248,7 @@ class AnnotationLoop:
             held_out=held_out,
             rounds_ago=0 if again else self._rounds_ago(one),
             done=one.done,
+            kept_back=one.kept_back,
             times=case.times,
             modality=case.modality,
         )

@@ -8,6 +8,8 @@ from scipy import ndimage
 
 from napari_breastseg.case import TUMOUR, UNDECIDED, Box, Geometry, slices
 from napari_breastseg.session import Edit, Session
+from napari_breastseg.session.annotations import CHECKOUT
+from napari_breastseg.session.rows import MarkRow
 
 SLICE_TOOL, CASE_TOOL = "slice reviewed", "case done"
 """Tools of the edits by which the shown mask becomes annotation. They always train: the strokes beside them are the test."""
@@ -48,6 +50,31 @@ def approve(session: Session, case_id: str) -> None:
         box, where = approved
         session.record(case_id, Edit(box, where, mask[slices(box)], CASE_TOOL, session.seq(case_id)))
     session.mark(case_id, "case-done", True)
+
+
+def is_done(session: Session, case_id: str) -> bool:
+    """Tell whether the person said that a case is done, and has not gone back behind that since, by an undo or to an earlier version."""
+    mark = _last_mark(session, case_id)
+    if mark is None or not mark.value:
+        return False
+    later = session.edits(case_id)[mark.seq :]
+    undone = {edit.undoes for edit in later}
+    behind = [edit for edit in later if edit.tool.startswith(CHECKOUT) or (edit.undoes is not None and edit.undoes <= mark.seq)]
+    return all(edit.seq in undone for edit in behind)
+
+
+def reopen(session: Session, case_id: str) -> bool:
+    """Mark a case as open again if the person has gone back behind saying that it is done; tell whether that was so."""
+    mark = _last_mark(session, case_id)
+    if mark is None or not mark.value or is_done(session, case_id):
+        return False
+    session.mark(case_id, "case-done", False)
+    return True
+
+
+def _last_mark(session: Session, case_id: str) -> MarkRow | None:
+    marks = [mark for mark in session.marks(case_id) if mark.what == "case-done"]
+    return marks[-1] if marks else None
 
 
 def record_mask(session: Session, case_id: str, mask: Labels) -> int:

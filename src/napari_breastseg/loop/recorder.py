@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Box, slices
 from napari_breastseg.errors import StaleEditError
+from napari_breastseg.loop.approval import reopen
 from napari_breastseg.loop.strokes import Stroke
 from napari_breastseg.session import Edit, Session
 
@@ -59,7 +60,7 @@ class Listener:
     nothing : callable
         Gets a step or checkout that had nothing to change.
     marked : callable
-        Gets a mark that is durable.
+        Gets a mark that is durable, also where going back behind "case done" opened the case again.
     failed : callable
         Gets the error for which something could not be saved.
     """
@@ -159,10 +160,13 @@ class Recorder:
             return lambda: listener.nothing(item)
         self._seq = change.seq
         values = session.annotation(case_id)[slices(change.box)]
+        reopened = reopen(session, case_id)
 
         def tell() -> None:
             listener.changed(change.box, values)
             listener.saved(item, change.seq)
+            if reopened:
+                listener.marked(Mark("case-done", False))
 
         return tell
 

@@ -18,8 +18,8 @@ NEAR = 3
 def balance(labels: Tensor, before: Tensor) -> Tensor:
     """Weight of each voxel, such that tumour, tempting healthy tissue and plain background together weigh 1 each; 0 where undecided.
 
-    With tumour and background alone, a false alarm in a case that is labelled throughout would hardly weigh anything beside all the plain
-    background; with a plain mean small tumours would fade unnoticed.
+    With tumour and background alone, an erased false alarm would hardly weigh anything beside all the plain background; with a plain mean
+    small strokes would fade unnoticed.
 
     Parameters
     ----------

@@ -38,7 +38,9 @@ class Correction:
     rounds_ago : int
         Learning rounds since the last correction.
     done : bool
-        Whether the person is done with the case, so that a Dice of it means something.
+        Whether the person is done with the case: all that nobody painted is healthy, and a Dice of the case means something.
+    kept_back : bool
+        Whether the whole case is held out and never trained on.
     times : tuple of float
         Seconds of the phases; empty if unknown.
     modality : str
@@ -51,6 +53,7 @@ class Correction:
     held_out: Path
     rounds_ago: int = 0
     done: bool = False
+    kept_back: bool = False
     times: tuple[float, ...] = ()
     modality: Modality = "dce-mri"
 
@@ -68,7 +71,8 @@ class CorrectedWindow:
     weight : float
         How often it is drawn, relative to other windows: 1 for each corrected component, shared by the windows that show it well.
     rounds_ago : int
-    done : bool
+    done, kept_back : bool
+        Of the case, see :class:`Correction`.
     """
 
     case: str
@@ -78,6 +82,7 @@ class CorrectedWindow:
     weight: float
     rounds_ago: int
     done: bool
+    kept_back: bool = False
 
     @property
     def recency(self) -> float:
@@ -115,7 +120,8 @@ def load_windows(correction: Correction, preset: Preset) -> list[CorrectedWindow
         for window, part, trains, judges in zip(grid.windows, parts, for_learning, for_judging, strict=True):
             if trains or judges:
                 image, labels = grid.window(window), (known[part], test[part])
-                found.append(CorrectedWindow(case.name, image, *labels, trains, correction.rounds_ago, correction.done))
+                one = correction
+                found.append(CorrectedWindow(case.name, image, *labels, trains, one.rounds_ago, one.done, one.kept_back))
     return found
 
 

@@ -44,8 +44,7 @@ class Examiner:
         self._encoder = encoder_of(network.state_dict(), network)
         self._device = next(network.parameters()).device
         self._far = [_far(window) for _, window in corrected]
-        seen = {window.case for _, window in corrected if (window.learn != UNDECIDED).any()}
-        self._unseen = frozenset(window.case for _, window in corrected) - seen
+        self._kept_back = {window.case for _, window in corrected if window.kept_back}
         self._before: list[Mask] = []
 
     def score(self, weights: Mapping[str, Tensor]) -> Score:
@@ -69,10 +68,10 @@ class Examiner:
             corrected=0.0 if trained is None else trained,
             replay=replay,
             cases={name: _dice(found) for name, found in done.items()},
-            unseen=self._unseen & done.keys(),
+            unseen=frozenset(self._kept_back & done.keys()),
             false=false + sum(map(_false, done.values())),
             flipped=sum(int(((new ^ old) & far).sum()) for new, old, far in zip(masks, self._before, self._far, strict=True)),
-            tumour=sum(int(mask.sum()) for mask in self._before),
+            tumour=sum(int(mask.sum()) for mask, far in zip(self._before, self._far, strict=True) if far.any()),
             finite=all(bool(torch.isfinite(value).all()) for value in weights.values()),
         )
 

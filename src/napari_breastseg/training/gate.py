@@ -13,7 +13,8 @@ LARGEST_DROP = 0.05
 EXCEPTIONS = 0.1
 """Share of the cases that are done which may fall further: of sixty one always does, by chance, and nobody would ever learn again."""
 MEAN_DROP = 0.01
-"""Largest fall of the mean Dice on the replay set, below the model in use and below the base model: small losses cannot add up."""
+"""Largest fall of the mean Dice on the replay set, or on cases kept back, below the model in use and below the base model: small losses
+cannot add up."""
 MORE_FALSE = 0.10
 """Largest growth of what is taken for tumour falsely."""
 FLIPPED = 0.02
@@ -45,7 +46,7 @@ class Score:
     false : int
         Healthy voxels of these cases that are taken for tumour.
     flipped, tumour : int
-        Voxels far from all corrections that differ from the model in use, and voxels of tumour in the corrected windows.
+        Voxels far from all corrections that differ from the model in use, and voxels of tumour in the windows that have such.
     finite : bool
     """
 

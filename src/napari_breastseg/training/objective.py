@@ -22,7 +22,7 @@ from napari_breastseg.training.encoded import Source, log_odds, probability
 
 @dataclass(frozen=True)
 class Lesson:
-    """One window, its labels, what the network said of it before learning, and how much that is still believed where."""
+    """One window: its labels, what the network said before learning and how much that is still believed where, and each voxel's weight."""
 
     source: Source
     labels: Tensor
@@ -62,17 +62,20 @@ class Objective:
         self.device = next(iter(trained.values())).device
         self.base = {name: base[name].to(self.device) for name in trained}
         chosen = [(source, window) for source, window in corrected if trains(window, config)]
-        self.corrected = [self._lesson(source, window.taught, window.decided, dense=window.done) for source, window in chosen]
+        self.corrected = [self._lesson(source, window.taught, window.decided) for source, window in chosen]
         self.shares = _normal([window.weight * window.recency for _, window in chosen])
         before = [window.weight * (window.rounds_ago > 0) for _, window in chosen]
         self.earlier_shares = _normal(before) if config.earlier and any(before) else None
         self.exemplars = [self._lesson(source, labels) for source, labels in exemplars]
         self.frloss = FRLoss(weight=config.frloss) if config.frloss else None
 
-    def _lesson(self, source: Source, labels: Labels, decided: Labels | None = None, dense: bool = True) -> Lesson:
+    def _lesson(self, source: Source, labels: Labels, decided: Labels | None = None) -> Lesson:
         before, known = self._tensor(probability(source, self.network)), self._tensor(labels)
-        trust = trusted(self._tensor((labels if decided is None else decided) != UNDECIDED), before, self.config.reach)
-        return Lesson(source, known, before, trust, None if dense else balance(known, before))
+        anywhere = (labels if decided is None else decided) != UNDECIDED
+        trust = trusted(self._tensor(anywhere), before, self.config.reach)
+        # Where all is decided a plain mean is right, but in a window without tumour an erased false alarm would weigh nothing in it.
+        plain = anywhere.all() and (labels == TUMOUR).any()
+        return Lesson(source, known, before, trust, None if plain else balance(known, before))
 
     def _tensor(self, array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QButtonGroup, QCheckBox, QSpinBox
 
 from napari_breastseg.case import Box
 from napari_breastseg.errors import InputError
-from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case
+from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case, is_done
 from napari_breastseg.loop.recorder import Edited, Mark, Step
 from napari_breastseg.widgets._desk import Desk
 from napari_breastseg.widgets._journal import StrokeJournal
@@ -44,7 +44,7 @@ class CorrectSection(Section):
         self.reviewed = button(
             "Slice reviewed", "Say that this slice is right as it is shown, everywhere: it is kept as your annotation", self._mark_slice
         )
-        tooltip = "Say that the mask is right: around the tumour it is kept as your annotation"
+        tooltip = "Say that the mask is right: it is kept as your annotation, and all else counts as healthy"
         self.case_done = button("Case done", tooltip, self._mark_case, checkable=True)
         self.column.addLayout(row(self.paint, self.erase, self.brush))
         self.column.addLayout(row(self.undo, self.redo, self.ball))
@@ -119,8 +119,7 @@ class CorrectSection(Section):
         journal.nothing.connect(self._on_nothing)
         journal.marked.connect(self._on_marked)
         self._on_saved(journal.seq)
-        done = [mark.value for mark in self.desk.session.marks(self.desk.case_id) if mark.what == "case-done"]
-        self.case_done.setChecked(bool(done and done[-1]))
+        self.case_done.setChecked(is_done(self.desk.session, self.desk.case_id))
 
     def _take(self, mode: str) -> None:
         layer = self.desk.tumour_layer()
@@ -206,6 +205,7 @@ class CorrectSection(Section):
         if mark.what == "slice-reviewed":
             self.say(f"Slice {AXES[mark.value['axis']]} = {mark.value['index']} is reviewed.")
         else:
+            self.case_done.setChecked(mark.value)
             self.say(
                 "The case is done. Learn from it, or open the next."
                 if mark.value

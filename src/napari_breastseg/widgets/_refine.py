@@ -32,7 +32,7 @@ class Refine(QWidget):
     def refresh(self) -> None:
         """Enable what can be done now; a single image has no other slices that could follow."""
         desk = self.desk
-        self.setVisible(desk.painter is None or desk.painter.annotation.shape[0] > 1)
+        self.setVisible(desk.refined or desk.painter is None or desk.painter.annotation.shape[0] > 1)
         free = desk.predicted and not desk.read_only and not desk.jobs.busy
         self.refine.setEnabled(free and desk.corrected)
         self.back.setEnabled(free and desk.refined)
@@ -56,8 +56,14 @@ class Refine(QWidget):
         session, case_id = desk.session, desk.case_id
         if session is None or case_id is None:
             raise InputError("There is no case whose prediction could be taken back. Choose one first.")
-        desk.jobs.start("refine", "Taking it back", lambda: unrefining(session, case_id), self._done)
+        desk.jobs.start("refine", "Taking it back", lambda: unrefining(session, case_id), self._taken_back)
 
     def _done(self, prediction: Prediction) -> None:
         self.hint.setVisible(False)
         self.desk.show_prediction(prediction)
+
+    def _taken_back(self, prediction: Prediction) -> None:
+        """Show what was shown before; if that is a refinement too, the strokes that were taken back may be in it as well."""
+        behind = self.hint.isVisibleTo(self)
+        self.desk.show_prediction(prediction)
+        self.hint.setVisible(behind and self.desk.refined)

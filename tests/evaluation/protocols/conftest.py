@@ -54,6 +54,13 @@ class RobotLoop:
         self.session.add_prediction(case_id, refined)
         return refined
 
+    def unrefine(self, case_id: str) -> Prediction:
+        """Show the prediction before the last one again."""
+        before = self.session.prediction(case_id, self.session.predictions(case_id)[-2].id)
+        assert before is not None
+        self.session.add_prediction(case_id, before)
+        return before
+
     def learn(self, config: LearnConfig | None = None) -> Job[RoundOutcome]:
         yield Progress(0, 1, "learning")
         type(self).configs.append(config)

@@ -5,13 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_breastseg.case import UNDECIDED, Geometry, slices
+from napari_breastseg.case import UNDECIDED, Geometry, Prediction, slices
 from napari_breastseg.evaluation.annotators.clicks import Click
 from napari_breastseg.evaluation.annotators.sloppy import Exact, Sloppy
 from napari_breastseg.evaluation.protocols.annotate import CAP, Corrected, annotate, corrections_to
 from napari_breastseg.progress import Job, Progress, run
 
 CUBE = Geometry((1.0, 1.0, 1.0), np.eye(4), (20, 20, 20))
+
+
+def showing(mask: np.ndarray) -> Prediction:
+    return Prediction("a model", mask.astype(np.float32), mask, mask)
 
 
 def corrected(*arguments: Any) -> Corrected:
@@ -114,12 +118,12 @@ def test_every_refinement_is_given_all_strokes_so_far() -> None:
     truth[4:14, 4:14, 4:14] = 1
     given: list[np.ndarray] = []
 
-    def refine(annotation: np.ndarray) -> Job[np.ndarray]:
+    def refine(annotation: np.ndarray) -> Job[Prediction]:
         yield Progress(0, 1, "refining")
         given.append(annotation.copy())
         mask = np.zeros_like(truth)
         mask[: 4 + 3 * len(given)] = truth[: 4 + 3 * len(given)]
-        return mask
+        return showing(mask)
 
     done = corrected(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0), refine)
     assert len(given) == len(done.strokes) == 3
@@ -134,13 +138,13 @@ def test_a_refined_mask_is_shown_with_the_strokes_laid_over_it() -> None:
     truth[4:14, 4:14, 4:14] = 1
     given: list[np.ndarray] = []
 
-    def refine(annotation: np.ndarray) -> Job[np.ndarray]:
+    def refine(annotation: np.ndarray) -> Job[Prediction]:
         yield Progress(0, 1, "refining")
         given.append(annotation.copy())
         mask = truth.copy()
         mask[annotation == 1] = 0  # what was painted counts all the same
         mask[:, :, 13] = 0
-        return mask
+        return showing(mask)
 
     done = corrected(np.zeros_like(truth), truth, CUBE, Exact(), np.random.default_rng(0), refine)
     assert len(done.strokes) == 1 and done.dice[0] == 0
@@ -150,21 +154,22 @@ def test_a_refined_mask_is_shown_with_the_strokes_laid_over_it() -> None:
     assert (given[0][slices(first.box)][first.mask] == 1).all() and (given[0] != UNDECIDED).sum() == first.mask.sum()
 
 
-def test_a_refinement_that_looks_worse_is_taken_back() -> None:
-    """The second of three refinements loses half of the tumour; the strokes alone are shown instead, over the first one."""
-    truth = np.zeros((1, 1, 12), np.uint8)
-    truth[..., :10] = 1
-    first, worse, last = (np.zeros_like(truth) for _ in range(3))
-    first[..., :5], worse[..., 6:8], last[..., :8] = 1, 1, 1
-    masks = [first, worse, last]
+@pytest.mark.parametrize(("lost", "shown_after", "taken_back"), [(5, 596, 0), (200, 601, 1)])
+def test_a_refinement_that_looks_worse_is_taken_back(lost: int, shown_after: int, taken_back: int) -> None:
+    """Of a thousand voxels the first refinement finds 600, the second loses some of them again, and the third finds nearly all."""
+    truth = np.zeros((1, 1, 1200), np.uint8)
+    truth[..., :1000] = 1
+    ends = [600, 600 - lost, 950]
 
-    def refine(annotation: np.ndarray) -> Job[np.ndarray]:
+    def refine(annotation: np.ndarray) -> Job[Prediction]:
         yield Progress(0, 1, "refining")
-        return masks[min(int((annotation == 1).sum()) - 1, 2)]
+        mask = truth.copy()
+        mask[..., ends[int((annotation == 1).sum()) - 1] :] = 0
+        return showing(mask)
 
     shown = truth.copy()
-    shown[..., 4:] = 0
+    shown[..., 400:] = 0
     done = corrected(shown, truth, CUBE, Dictated(), np.random.default_rng(0), refine)
-    assert done.dice == pytest.approx([8 / 14, 10 / 15, 12 / 16, 16 / 18, 18 / 19])
-    assert (done.kept, done.taken_back) == (3, 1)
-    assert corrected(shown, truth, CUBE, Dictated(), np.random.default_rng(0)).kept is None
+    assert done.dice == pytest.approx([2 * found / (1000 + found) for found in (400, 600, shown_after, 950)])
+    assert done.taken_back == taken_back and done.refined is not None and done.refined.refined.sum() == 950
+    assert corrected(shown, truth, CUBE, Exact(), np.random.default_rng(0)).refined is None

@@ -14,7 +14,7 @@ from napari_breastseg.training.config import LearnConfig
 
 
 def record(trails: list[list[float]], rounds: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    cases = [{"case": str(i), "dice": trail, "seconds": {"predict": 1.0}} for i, trail in enumerate(trails)]
+    cases = [{"case": str(i), "dice": trail, "taken_back": 0, "seconds": {"predict": 1.0}} for i, trail in enumerate(trails)]
     return {"base": {"base": [0.8, 0.6], "shifted": [0.4]}, "cases": cases, "rounds": rounds or []}
 
 

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.protocols.interactive import interactive
 from napari_breastseg.evaluation.protocols.trial import Cases
-from napari_breastseg.progress import run
+from napari_breastseg.progress import Job, Progress, run
 
 Toys = Callable[[int], Cases]
 pytestmark = pytest.mark.usefixtures("robot_loop")
@@ -41,6 +44,18 @@ def test_refining_follows_every_click(toys: Toys, tmp_path: Path, robot_loop: An
     assert all(dsc >= 2 * n / (n + 18) - 1e-4 for dsc, n in zip(refined["dsc"], found, strict=False))
     assert refined["dsc"][0] == frozen["dsc"][0] and refined["dsc_auc"] > frozen["dsc_auc"]
     assert refined["rounds"] == [] and not robot_loop.configs
+
+
+def test_a_refinement_that_looks_worse_is_taken_back(toys: Toys, tmp_path: Path, robot_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(self: Any, case_id: str) -> Job[Prediction]:
+        yield Progress(0, 1, "refining")
+        before = self.session.prediction(case_id)
+        self.session.add_prediction(case_id, replace(before, refined=np.zeros_like(before.refined)))
+        return before
+
+    monkeypatch.setattr(robot_loop, "refine", spoil)
+    report = run(interactive(toys(1), tmp_path, ["frozen", "refine"], [0]))
+    assert row_of(report, "refine")["dsc"] == row_of(report, "frozen")["dsc"]
 
 
 def test_surface_dice_counts_from_a_dice_of_a_fifth(toys: Toys, tmp_path: Path, robot_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:

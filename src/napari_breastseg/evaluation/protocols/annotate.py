@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import UNDECIDED, Geometry, overlay, slices
+from napari_breastseg.case import UNDECIDED, Geometry, Prediction, overlay, slices
 from napari_breastseg.evaluation.annotators.clicks import Click
 from napari_breastseg.evaluation.annotators.sloppy import Annotator
 from napari_breastseg.evaluation.metrics import dice
@@ -21,8 +21,10 @@ GOAL = 0.90
 THRESHOLDS = (0.80, 0.85, 0.90)
 
 Mask = npt.NDArray[np.uint8]
-Refine = Callable[[Mask], Job[Mask]]
-"""Takes all strokes so far (0 or 1, 255 where nothing was said) and returns the mask that follows from them."""
+Refine = Callable[[Mask], Job[Prediction]]
+"""Takes all strokes so far (0 or 1, 255 where nothing was said) and returns what follows from them."""
+VISIBLE = 0.02
+"""Loss of Dice that a person sees, who then takes a refinement back."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Corrected:
         Against the truth, of the shown mask before any stroke and after each one.
     good_enough : bool
         Whether the annotator believes that the goal was reached.
-    kept : int, optional
-        Number of the refinement that is shown at last, counted from 0; None if there is none.
+    refined : Prediction, optional
+        The refinement that is shown at last, if there is one.
     taken_back : int
         Refinements that were taken back.
     """
@@ -46,7 +48,7 @@ class Corrected:
     strokes: tuple[Click, ...]
     dice: tuple[float, ...]
     good_enough: bool
-    kept: int | None = None
+    refined: Prediction | None = None
     taken_back: int = 0
 
 
@@ -56,14 +58,15 @@ def annotate(
     """Correct `prediction` until it looks good enough to the annotator, or :data:`CAP` strokes are made; `rng` decides all of it.
 
     With `refine` the mask is refined with the strokes after each of them; what was painted stays as it was painted. The annotator takes a
-    refinement back, which is not counted, if it looks worse than what was shown before with the stroke.
+    refinement back, which is not counted, if it looks worse by :data:`VISIBLE` than what was shown before with the stroke.
     """
-    predicted, annotation = prediction, np.full(prediction.shape, UNDECIDED, np.uint8)
+    annotation = np.full(prediction.shape, UNDECIDED, np.uint8)
+    refined: Prediction | None = None
+    taken_back = 0
     shown = prediction.copy()
     believed = annotator.looks(truth, shown, rng)
     strokes: list[Click] = []
     trail = [dice(shown, truth)]
-    kept, refinements, taken_back = None, 0, 0
     while len(strokes) < CAP and dice(shown, believed) < GOAL:
         one = annotator.strokes(believed, shown, geometry, rng)
         if one is None:
@@ -72,15 +75,20 @@ def annotate(
         annotation[slices(one.box)][changed] = one.value
         strokes.append(replace(one, mask=changed))
         if refine is not None and changed.any():
-            refined = yield from refine(annotation)
-            if dice(overlay(refined, annotation), believed) < dice(overlay(predicted, annotation), believed):
+            painted = overlay(prediction if refined is None else refined.refined, annotation)
+            found = yield from refine(annotation)
+            if looks_worse(overlay(found.refined, annotation), painted, believed):
                 taken_back += 1
             else:
-                predicted, kept = refined, refinements
-            refinements += 1
-        shown = overlay(predicted, annotation)
+                refined = found
+        shown = overlay(prediction if refined is None else refined.refined, annotation)
         trail.append(dice(shown, truth))
-    return Corrected(tuple(strokes), tuple(trail), dice(shown, believed) >= GOAL, kept, taken_back)
+    return Corrected(tuple(strokes), tuple(trail), dice(shown, believed) >= GOAL, refined, taken_back)
+
+
+def looks_worse(refined: Mask, painted: Mask, believed: Mask) -> bool:
+    """Tell whether a refinement is worse, for everyone to see, than the mask with the strokes alone."""
+    return dice(refined, believed) < dice(painted, believed) - VISIBLE
 
 
 def corrections_to(threshold: float, trail: Sequence[float]) -> int:

@@ -70,7 +70,7 @@ def corrections(records: Sequence[Record], frozen: Sequence[Record]) -> dict[str
     }
     steps = [after - now for row in rows for now, after in zip(row["dice"], row["dice"][1:], strict=False)]
     figures["made_worse_percent"] = 100 * float(np.mean([step < 0 for step in steps])) if steps else 0.0
-    figures["taken_back_percent"] = 100 * sum(row.get("taken_back", 0) for row in rows) / max(len(steps), 1)
+    figures["taken_back_percent"] = 100 * sum(row["taken_back"] for row in rows) / max(len(steps), 1)
     for threshold in THRESHOLDS:
         ours = sum((needed(record, threshold) for record in records), [])
         entry: dict[str, Any] = {"mean": float(np.mean(ours)), "not_reached": sum(row["dice"][-1] < threshold for row in rows)}

@@ -17,6 +17,7 @@ import numpy as np
 from napari_breastseg.compute import here
 from napari_breastseg.evaluation.annotators.clicks import click
 from napari_breastseg.evaluation.metrics import area_under_clicks, dice, nsd
+from napari_breastseg.evaluation.protocols.annotate import looks_worse
 from napari_breastseg.evaluation.protocols.material import Examination
 from napari_breastseg.evaluation.protocols.recipes import recipe
 from napari_breastseg.evaluation.protocols.stream_tables import markdown
@@ -127,11 +128,11 @@ def _clicked(
                     rounds.append({"adopted": adopted, "reasons": reasons})
                     if adopted:
                         yield from loop.predict(case_id)
-                if refines and not case.flat:
-                    painted = dice(session.mask(case_id), truth)
-                    yield from loop.refine(case_id)
-                    if dice(session.mask(case_id), truth) < painted:
-                        loop.unrefine(case_id)
+            painted = session.mask(case_id)
+            if one is not None and refines and not case.flat:
+                yield from loop.refine(case_id)
+                if looks_worse(session.mask(case_id), painted, truth):
+                    loop.unrefine(case_id)
             seconds += time.perf_counter() - started
             shown = session.mask(case_id)
             dices.append(dice(shown, truth))

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_breastseg.case import Case, Prediction
 from napari_breastseg.compute import here
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.annotators.sloppy import Annotator, Exact, Sloppy
@@ -100,7 +98,9 @@ def run_stream(plan: Plan, out: Path, device: str = "auto", material: Material |
         What predicting, learning and the session raise.
     """
     folder = out / plan.name
-    claim_folder(folder, asdict(plan) | {"made": asdict(recipe(plan.recipe))})
+    made = recipe(plan.recipe)
+    config = asdict(LearnConfig(**made.settings, **plan.settings)) if made.learns else {}
+    claim_folder(folder, asdict(plan) | {"made": asdict(made), "learning": config})
     path = folder / "record.json"
     record = json.loads(path.read_text()) if path.is_file() else {"settings": asdict(plan), "cases": [], "rounds": [], "complete": False}
     if record["complete"]:
@@ -156,13 +156,11 @@ class _Run:
         predicted = time.perf_counter()
         rng = np.random.default_rng((self.plan.seed, number))
         annotator = ANNOTATORS[self.plan.annotator]
-        refinements: list[Prediction] = []
-        refiner = None
-        if self.recipe.refines and not examination.case.flat:
-            refiner = partial(_refined, examination.case, prediction, refinements)
+        refines = self.recipe.refines and not examination.case.flat
+        refiner = partial(refine, examination.case, prediction) if refines else None
         done = yield from annotate(prediction.refined, examination.truth, examination.case.geometry, annotator, rng, refiner)
         annotated = time.perf_counter()
-        self._record(case_id, done, None if done.kept is None else refinements[done.kept])
+        self._record(case_id, done)
         seconds = {"predict": predicted - started, "annotate": annotated - predicted, "record": time.perf_counter() - annotated}
         return {
             "case": examination.case.name,
@@ -172,7 +170,7 @@ class _Run:
             "seconds": _rounded(seconds),
         }
 
-    def _record(self, case_id: str, done: Corrected, shown: Prediction | None) -> None:
+    def _record(self, case_id: str, done: Corrected) -> None:
         """Record the strokes that change something, but for those that are recorded already, and what was shown at last.
 
         A case that looks good enough is done.
@@ -182,8 +180,8 @@ class _Run:
         for seq, one in enumerate(one for one in done.strokes if one.mask.any()):
             if seq >= self.session.seq(case_id):
                 self.session.record(case_id, Edit(one.box, one.mask, one.value, TOOL, seq))
-        if shown is not None and not self.session.predictions(case_id)[-1].refined:
-            self.session.add_prediction(case_id, shown)
+        if done.refined is not None and not self.session.predictions(case_id)[-1].refined:
+            self.session.add_prediction(case_id, done.refined)
         if done.good_enough:
             approve(self.session, case_id)
 
@@ -236,12 +234,6 @@ class _Run:
             prediction = yield from predict(one.case, model, device=self.device)
             found.append(round(dice(prediction.refined, one.truth), 4))
         return found
-
-
-def _refined(case: Case, before: Prediction, made: list[Prediction], annotation: npt.NDArray[np.uint8]) -> Job[npt.NDArray[np.uint8]]:
-    """Refine a prediction and add the result to those that were `made`."""
-    made.append((yield from refine(case, before, annotation)))
-    return made[-1].refined
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_breastseg.evaluation.protocols.annotate import CAP, THRESHOLDS
+from napari_breastseg.evaluation.protocols.annotate import CAP, THRESHOLDS, VISIBLE
 from napari_breastseg.evaluation.protocols.figures import TOLERANCE, TRAIL, Record, before, corrections, forgetting, paired_interval
 from napari_breastseg.evaluation.protocols.recipes import RECIPES
 
@@ -22,8 +22,8 @@ ANCHORS = (
 STROKES = (
     "A correction is one stroke in one slice, with a brush whose size follows the shape: the largest disc that paints nothing wrong, in "
     f"the middle of the largest error, drawn out through it. At most {CAP} are made on a case. What counts is after how "
-    f"many of them the Dice stays at a threshold, and {CAP} where it does not. A refinement that looks worse than the stroke alone is "
-    "taken back, which is no correction. "
+    f"many of them the Dice stays at a threshold, and {CAP} where it does not. A refinement that costs {VISIBLE} of Dice "
+    "or more is taken back, which is no correction. "
     "Intervals: 95 %, paired bootstrap over (seed, case)."
 )
 
