@@ -26,6 +26,7 @@ from napari_breastseg.evaluation.simulate import record, session_in
 from napari_breastseg.io import read_case, read_mask
 from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.progress import run
+from napari_breastseg.training.config import LearnConfig
 
 RESULT = Path(__file__).parent / "results" / "learning_round.json"
 
@@ -54,7 +55,7 @@ def main() -> None:
         session.use_model(first)
         length = median(one["seconds"] for one in rounds)
         moments = [length * (number + 0.5) / options.cancels for number in range(options.cancels)]
-        stopped = [cancelled(loop, moment) for moment in moments]
+        stopped = [cancelled(loop, moment, seed) for seed, moment in enumerate(moments, 1000)]
     report = {
         "machine": {"processors": os.cpu_count(), "threads": torch.get_num_threads(), "python": platform.python_version()},
         "torch": torch.__version__,
@@ -67,7 +68,7 @@ def main() -> None:
         "seconds_to_cancel": stopped,
     }
     RESULT.write_text(json.dumps(report, indent=4) + "\n")
-    print(json.dumps(report, indent=4))
+    print(RESULT.read_text())
 
 
 def one_round(loop: AnnotationLoop) -> dict[str, Any]:
@@ -85,14 +86,17 @@ def one_round(loop: AnnotationLoop) -> dict[str, Any]:
     }
 
 
-def cancelled(loop: AnnotationLoop, after: float) -> float:
-    """Begin a round, cancel it after so many seconds, and return how many more it takes to stop: to its next word, and to clear away."""
-    job, started = loop.learn(), time.perf_counter()
+def cancelled(loop: AnnotationLoop, after: float, seed: int) -> float | None:
+    """Begin a round, cancel it after so many seconds, and return how many more it takes to stop: to its next word, and to clear away.
+
+    The seed is another each time, so that the round begins anew and does not go on where the last one was cancelled. None if it was over.
+    """
+    job, started = loop.learn(LearnConfig(seed=seed)), time.perf_counter()
     for _ in job:
         if time.perf_counter() - started > after:
-            break
-    job.close()
-    return round(time.perf_counter() - started - after, 2)
+            job.close()
+            return round(time.perf_counter() - started - after, 2)
+    return None
 
 
 if __name__ == "__main__":
