@@ -30,7 +30,7 @@ RECIPES = ("frozen", "full")
 NOTE = (
     "BUSI (Al-Dhabyani et al., Data in Brief 2020;28:104863), one image of each group of near-duplicates; folds are not proven to be of "
     "different patients. The stand-in network and its base models are no match for published ones: the stream shows whether corrections "
-    "are learned, not how well ultrasound can be segmented. Not for clinical use."
+    "are learned, not how well ultrasound can be segmented. Single images are not refined. Not for clinical use."
 )
 
 
