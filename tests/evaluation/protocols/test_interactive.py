@@ -12,6 +12,7 @@ import pytest
 from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.protocols.interactive import interactive
+from napari_breastseg.evaluation.protocols.recipes import RECIPES
 from napari_breastseg.evaluation.protocols.trial import Cases
 from napari_breastseg.progress import Job, Progress, run
 
@@ -82,6 +83,14 @@ def test_what_is_done_is_not_done_again_and_never_mixed(toys: Toys, tmp_path: Pa
         run(interactive(toys(1), tmp_path))
     with pytest.raises(InputError, match="other settings"):
         run(interactive(toys(2), tmp_path, settings={"steps": 5}))
+
+
+def test_figures_of_a_recipe_that_has_changed_are_not_mixed(toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(interactive(toys(1), tmp_path, ["frozen", "full"], [0]))
+    monkeypatch.setitem(RECIPES, "full", replace(RECIPES["full"], settings={"steps": 7}))
+    run(interactive(toys(1), tmp_path, ["frozen"], [0]))
+    with pytest.raises(InputError, match="other settings"):
+        run(interactive(toys(1), tmp_path, ["frozen", "full"], [0]))
 
 
 def test_recipes_are_known_before_anything_is_written(toys: Toys, tmp_path: Path) -> None:

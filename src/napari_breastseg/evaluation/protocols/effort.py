@@ -22,14 +22,12 @@ from napari_breastseg.evaluation.annotators.robot import Correction, correct, ne
 from napari_breastseg.evaluation.metrics import dice
 from napari_breastseg.evaluation.protocols.recipes import recipe
 from napari_breastseg.evaluation.protocols.stream_tables import markdown
-from napari_breastseg.evaluation.protocols.trial import Cases, by_case, cell, config_of, kept, paired, summary, written
+from napari_breastseg.evaluation.protocols.trial import Cases, by_case, cell, claim_recipe, config_of, kept, paired, summary, written
 from napari_breastseg.evaluation.simulate import learn, record, session_in
 from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.loop.approval import approve
-from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.config import LearnConfig
-from napari_breastseg.training.settings import claim_folder
 
 GOOD = 0.90
 """Dice at which a case is good."""
@@ -98,7 +96,8 @@ def effort(
     Raises
     ------
     InputError
-        If a recipe is unknown or refines, which takes no time in this model, or `out` was begun with other cases or settings.
+        If a recipe is unknown or refines, which takes no time in this model, or `out` was begun with other cases or settings, or
+        with another version of the recipe.
     BreastSegError
         What predicting, learning and the session raise.
     """
@@ -106,11 +105,12 @@ def effort(
     if refining:
         raise InputError(f"P3 has no time for refining. Leave {', '.join(refining)} out, or choose p1 or p2.")
     configs = {(name, seed): config_of(name, seed, settings or {}) for name in recipes for seed in seeds}
-    claim_folder(out / "p3", {"cases": cases.about, "model": load_model(model).sha, "settings": settings or {}})
+    for name in recipes:
+        claim_recipe(out / "p3" / name, name, cases, model, settings or {})
     rows: list[dict[str, Any]] = []
     for (name, seed), config in configs.items():
         job = _stream(cases, seed, config, model, device)
-        done = yield from kept(out / "p3" / f"{name}-{seed}.json", job)
+        done = yield from kept(out / "p3" / name / f"{seed}.json", job)
         rows += [{"recipe": name, "seed": seed, **row} for row in done["rows"]]
     of = {name: [row for row in rows if row["recipe"] == name] for name in recipes}
     report = {

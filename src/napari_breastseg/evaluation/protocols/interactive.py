@@ -21,14 +21,12 @@ from napari_breastseg.evaluation.protocols.annotate import looks_worse
 from napari_breastseg.evaluation.protocols.material import Examination
 from napari_breastseg.evaluation.protocols.recipes import recipe
 from napari_breastseg.evaluation.protocols.stream_tables import markdown
-from napari_breastseg.evaluation.protocols.trial import Cases, by_case, cell, config_of, kept, paired, summary, written
+from napari_breastseg.evaluation.protocols.trial import Cases, by_case, cell, claim_recipe, config_of, kept, paired, summary, written
 from napari_breastseg.evaluation.simulate import learn, session_in
 from napari_breastseg.loop import AnnotationLoop
-from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit
 from napari_breastseg.training.config import LearnConfig
-from napari_breastseg.training.settings import claim_folder
 
 CLICKS = 5
 POOR = 0.2
@@ -79,18 +77,19 @@ def interactive(
     Raises
     ------
     InputError
-        If a recipe is unknown, or `out` was begun with other cases or settings.
+        If a recipe is unknown, or `out` was begun with other cases or settings, or with another version of the recipe.
     BreastSegError
         What predicting, learning and the session raise.
     """
     configs = {(name, seed): config_of(name, seed, settings or {}) for name in recipes for seed in seeds}
-    claim_folder(out / "p1", {"cases": cases.about, "model": load_model(model).sha, "settings": settings or {}})
+    for name in recipes:
+        claim_recipe(out / "p1" / name, name, cases, model, settings or {})
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         for examination in cases.of(seed):
             for name in recipes:
                 job = _clicked(examination, configs[name, seed], recipe(name).refines, seed, model, device)
-                row = yield from kept(out / "p1" / f"{name}-{seed}-{examination.case.name}.json", job)
+                row = yield from kept(out / "p1" / name / f"{seed}-{examination.case.name}.json", job)
                 rows.append({"recipe": name, "seed": seed, **row})
                 yield Progress(len(rows), len(rows) + 1, f"{row['case']}, {name}: final DSC {row['final_dsc']:.3f}", payload=row)
     of = {name: [row for row in rows if row["recipe"] == name] for name in recipes}

@@ -8,6 +8,7 @@ mixed set. Both orders of a seed share pool, learning seeds and base model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +73,7 @@ def queueing(
     if pool < ROUNDS * BATCH or seeds < 1:
         raise InputError(f"{seeds} pool(s) of {pool} cases cannot be queued. Give at least one of {ROUNDS * BATCH}.")
     folder = out / "queue"
-    claim_folder(folder, {"pool": pool, "model": model, "settings": dict(settings or {})})
+    claim_folder(folder, {"pool": pool, "model": load_model(model).sha, "learning": asdict(LearnConfig(**(settings or {})))})
     runs = []
     for seed in range(seeds):
         for order in ORDERS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,8 +17,10 @@ from napari_breastseg.evaluation.metrics import bootstrap_interval
 from napari_breastseg.evaluation.protocols.material import Examination, stream
 from napari_breastseg.evaluation.protocols.recipes import recipe
 from napari_breastseg.io.atomic import write_atomically
+from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.training.config import LearnConfig
+from napari_breastseg.training.settings import claim_folder
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -54,6 +56,13 @@ def config_of(name: str, seed: int, settings: Mapping[str, Any]) -> LearnConfig 
     """Return how the recipe learns, `settings` on top; None if it does not."""
     found = recipe(name)
     return LearnConfig(**{"seed": seed, **found.settings, **settings}) if found.learns else None
+
+
+def claim_recipe(folder: Path, name: str, cases: Cases, model: str | Path, settings: Mapping[str, Any]) -> None:
+    """Claim `folder` for trials of this recipe, as it is now, with these cases, model and settings of learning."""
+    config = config_of(name, 0, settings)
+    learning = asdict(config) if config else {}
+    claim_folder(folder, {"cases": cases.about, "model": load_model(model).sha, "made": asdict(recipe(name)), "learning": learning})
 
 
 def kept(path: Path, job: Job[dict[str, Any]]) -> Job[dict[str, Any]]:
