@@ -102,7 +102,7 @@ class Driver:
 
     def open_dock(self) -> None:
         """Open the dock from the Layers menu."""
-        from napari_breastseg.widgets._dock import BreastSegWidget
+        from napari_breastseg.widgets.dock import BreastSegWidget
 
         self.choose("Layers", "Segment", "Breast segmentation")
         self.wait(lambda: bool(self.window.findChildren(BreastSegWidget)), 60)

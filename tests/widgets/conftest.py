@@ -20,8 +20,11 @@ from napari_breastseg.inference.predict import Preview
 from napari_breastseg.loop import RoundOutcome
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.widgets import _case_section, _core_jobs, _layers, _where
-from napari_breastseg.widgets._dock import BreastSegWidget
+from napari_breastseg.widgets.desk import core_jobs
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.parts import where as where_module
+from napari_breastseg.widgets.sections import case as case_section
+from napari_breastseg.widgets.view import layers
 
 SHA = "ab" * 32
 FIGURES = {
@@ -123,7 +126,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
         fake.session, fake.scheduler = session, scheduler
         return fake
 
-    monkeypatch.setattr(_core_jobs, "make_loop", make)
+    monkeypatch.setattr(core_jobs, "make_loop", make)
     return fake
 
 
@@ -143,8 +146,8 @@ def notices() -> Iterator[list[str]]:
 @pytest.fixture
 def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty usual place for sessions; what the dock remembers is kept beside it."""
-    monkeypatch.setattr(_where, "settings", lambda: QSettings(str(tmp_path / "dock.ini"), QSettings.Format.IniFormat))
-    monkeypatch.setattr(_case_section, "sessions_folder", lambda: tmp_path / "sessions")
+    monkeypatch.setattr(where_module, "settings", lambda: QSettings(str(tmp_path / "dock.ini"), QSettings.Format.IniFormat))
+    monkeypatch.setattr(case_section, "sessions_folder", lambda: tmp_path / "sessions")
     return tmp_path / "sessions"
 
 
@@ -207,7 +210,7 @@ def predicted(dock_with_case: BreastSegWidget, settled: Any) -> BreastSegWidget:
 
 def use(dock: BreastSegWidget, case: Case, settled: Any) -> None:
     """Open the case as the reader does, and press Use."""
-    for data, attributes, _ in _layers.case_layers(case):
+    for data, attributes, _ in layers.case_layers(case):
         dock.desk.viewer.add_image(data, **attributes)
     dock.case.use.click()
     settled(dock)

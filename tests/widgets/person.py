@@ -20,8 +20,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_breastseg.case import Case, Geometry, Prediction
 from napari_breastseg.session import Session
-from napari_breastseg.widgets._dock import BreastSegWidget
-from napari_breastseg.widgets._view_state import capture
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.view.view_state import capture
 
 END = time.monotonic() + 300
 """Nobody is left painting if the test that should kill this process is gone."""

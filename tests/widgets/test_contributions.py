@@ -14,7 +14,8 @@ from npe2.manifest.utils import import_python_name
 
 import napari_breastseg
 from napari_breastseg.errors import InputError
-from napari_breastseg.widgets import _layers, _reader, _sample, _writer
+from napari_breastseg.widgets import reader, sample, writer
+from napari_breastseg.widgets.view import layers
 
 MANIFEST = Path(napari_breastseg.__file__).with_name("napari.yaml")
 
@@ -48,23 +49,23 @@ def nifti(tmp_path: Path) -> Path:
 
 
 def test_the_reader_takes_nifti_and_leaves_the_rest(nifti: Path) -> None:
-    assert _reader.get_reader(str(nifti)) is not None
-    assert _reader.get_reader(str(nifti / "case_0000.nii.gz")) is not None
-    assert _reader.get_reader(str(nifti / "picture.png")) is None
-    assert _reader.get_reader([str(nifti)]) is None
+    assert reader.get_reader(str(nifti)) is not None
+    assert reader.get_reader(str(nifti / "case_0000.nii.gz")) is not None
+    assert reader.get_reader(str(nifti / "picture.png")) is None
+    assert reader.get_reader([str(nifti)]) is None
 
 
 def test_a_folder_is_read_as_phases_and_a_mask_goes_back_to_its_grid(
     nifti: Path, tmp_path: Path, npe2pm: TestPluginManager, manifest: PluginManifest
 ) -> None:
     npe2pm.register(manifest)
-    (images, attributes, kind), (_, subtraction, _) = _reader.read(str(nifti))
+    (images, attributes, kind), (_, subtraction, _) = reader.read(str(nifti))
     case = attributes["metadata"]["breastseg_case"]
     assert (kind, images.shape, case.phases) == ("image", (2, *case.shape), 2)
     assert subtraction["visible"] is False
     mask = np.zeros(case.shape, np.uint8)
     mask[1, 2, 3] = 1
-    layer = _layers.tumour_layer(mask, case.geometry, {})
+    layer = layers.tumour_layer(mask, case.geometry, {})
     target = tmp_path / "out" / "tumour.nii.gz"
     target.parent.mkdir()
     assert io_utils.write(str(target), [layer.as_layer_data_tuple()], plugin_name="napari-breastseg") == [str(target)]
@@ -76,21 +77,21 @@ def test_a_folder_is_read_as_phases_and_a_mask_goes_back_to_its_grid(
 
 def test_a_labels_layer_without_an_examination_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="belongs to no breast examination"):
-        _writer.write_tumour(str(tmp_path / "x.nii.gz"), np.zeros((3, 3, 3), np.uint8), {"metadata": {}})
+        writer.write_tumour(str(tmp_path / "x.nii.gz"), np.zeros((3, 3, 3), np.uint8), {"metadata": {}})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path, notices: list[str]) -> None:
     (tmp_path / "bad.nii.gz").write_bytes(b"no image")
-    assert _reader.read(str(tmp_path / "bad.nii.gz")) == [(None,)]
+    assert reader.read(str(tmp_path / "bad.nii.gz")) == [(None,)]
     assert len(notices) == 1
     assert "Traceback" not in notices[0]
 
 
 def test_the_sample_is_a_case_with_its_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = _sample.make_phantom
-    monkeypatch.setattr(_sample, "make_phantom", lambda seed, **options: make(seed, shape=(24, 32, 32), phases=3, **options))
-    (images, attributes, kind), _ = _sample.dce_mri_phantom()
+    make = sample.make_phantom
+    monkeypatch.setattr(sample, "make_phantom", lambda seed, **options: make(seed, shape=(24, 32, 32), phases=3, **options))
+    (images, attributes, kind), _ = sample.dce_mri_phantom()
     assert (kind, images.shape) == ("image", (3, 24, 32, 32))
     assert attributes["metadata"]["breastseg_truth"].shape == (24, 32, 32)
 
@@ -99,10 +100,10 @@ def test_an_image_of_another_reader_becomes_a_case_in_mm() -> None:
     from napari.layers import Image
 
     layer = Image(np.ones((2, 4, 5, 6), np.float32), scale=(1, 1000, 500, 500), units=("pixel", "um", "um", "um"))
-    case = _layers.case_of(layer)
+    case = layers.case_of(layer)
     assert case.geometry.spacing == (1.0, 0.5, 0.5)
     plain = Image(np.ones((4, 5, 6), np.float32), scale=(2, 1, 1))
-    _layers.claim(plain, _layers.case_of(plain))
+    layers.claim(plain, layers.case_of(plain))
     assert [str(unit) for unit in plain.units] == ["millimeter"] * 3
     with pytest.raises(InputError, match="no 3-D image"):
-        _layers.case_of(Labels(np.zeros((4, 5), np.uint8)))
+        layers.case_of(Labels(np.zeros((4, 5), np.uint8)))

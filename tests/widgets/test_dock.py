@@ -11,8 +11,8 @@ import pytest
 from napari_breastseg.case import Case
 from napari_breastseg.errors import ComputeError, SessionError
 from napari_breastseg.session import Session
-from napari_breastseg.widgets import _desk
-from napari_breastseg.widgets._dock import BreastSegWidget
+from napari_breastseg.widgets.desk import desk as desk_module
+from napari_breastseg.widgets.dock import BreastSegWidget
 
 from .conftest import TRUTH, FakeLoop, paint
 
@@ -415,7 +415,7 @@ def test_a_duplicate_is_not_taken_for_the_tumour(predicted: BreastSegWidget, set
 def test_a_prediction_waits_until_the_mouse_is_released(predicted: BreastSegWidget, settled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = predicted.desk.painter.layer
     with monkeypatch.context() as held:
-        held.setattr(_desk, "mouse_is_down", lambda: True)
+        held.setattr(desk_module, "mouse_is_down", lambda: True)
         predicted.predict.predict.click()
         settled(predicted)
         assert predicted.desk.painter.layer is layer

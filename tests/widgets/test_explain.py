@@ -21,9 +21,10 @@ from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.widgets import _core_jobs, _explain_section
-from napari_breastseg.widgets._dock import BreastSegWidget
-from napari_breastseg.widgets._writer import write_tumour
+from napari_breastseg.widgets.desk import core_jobs
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.sections import explain
+from napari_breastseg.widgets.writer import write_tumour
 
 from .conftest import SHA, TRUTH, paint, use, work_on
 
@@ -67,7 +68,7 @@ class FakeExplain:
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeExplain:
     made = FakeExplain()
-    monkeypatch.setattr(_explain_section, "explaining", made)
+    monkeypatch.setattr(explain, "explaining", made)
     return made
 
 
@@ -283,9 +284,9 @@ def test_the_model_that_predicted_explains_although_another_is_current(
     torch.manual_seed(0)
     card = {"preset": "hcma-unet/practical", "parent": None}
     weights = save_model(get_preset("hcma-unet").build().state_dict(), card, tmp_path / "weights")
-    monkeypatch.setattr(_core_jobs, "make_loop", lambda session, device: AnnotationLoop(session, weights, device))
+    monkeypatch.setattr(core_jobs, "make_loop", lambda session, device: AnnotationLoop(session, weights, device))
     monkeypatch.setattr(annotation_loop, "predict", quick_predict)
-    monkeypatch.setattr(_explain_section, "explaining", _core_jobs.explaining)
+    monkeypatch.setattr(explain, "explaining", core_jobs.explaining)
     dock = open_dock()
     work_on(dock, tiny_case, settled)
     predicted, session = dock.desk.model, dock.desk.session

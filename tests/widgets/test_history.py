@@ -11,10 +11,10 @@ import pytest
 
 from napari_breastseg.case import Prediction
 from napari_breastseg.session import Edit, Session, Version
-from napari_breastseg.widgets._history import History, read_history
-from napari_breastseg.widgets._reading import Reading
-from napari_breastseg.widgets._thumbnails import ADDED, REMOVED, SIZE, TUMOUR_COLOUR, thumbnail
-from napari_breastseg.widgets._words import one_line, when
+from napari_breastseg.widgets.desk.reading import Reading
+from napari_breastseg.widgets.parts.history import History, read_history
+from napari_breastseg.widgets.parts.thumbnails import ADDED, REMOVED, SIZE, TUMOUR_COLOUR, thumbnail
+from napari_breastseg.widgets.parts.words import one_line, when
 
 
 def record(session: Session, case_id: str, value: int) -> None:

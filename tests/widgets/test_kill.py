@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from napari_breastseg.case import overlay
-from napari_breastseg.widgets._dock import BreastSegWidget
-from napari_breastseg.widgets._view_state import capture
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.view.view_state import capture
 
 pytestmark = [pytest.mark.qt, pytest.mark.slow]
 STROKES = 6

@@ -17,9 +17,9 @@ from napari_breastseg.case import Case, Geometry, Prediction
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
 from napari_breastseg.session.disk.images import StoredImage
-from napari_breastseg.widgets import _layers
-from napari_breastseg.widgets._dock import BreastSegWidget
-from napari_breastseg.widgets._lazy import Slabs
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.view import layers
+from napari_breastseg.widgets.view.lazy import Slabs
 
 from .conftest import use
 
@@ -150,7 +150,7 @@ def test_what_is_kept_is_bounded_and_read_again_when_needed() -> None:
 
 
 def test_an_image_in_memory_is_neither_copied_nor_read_again(deep: Case) -> None:
-    (image, *_), (subtraction, *_) = _layers.case_layers(deep)
+    (image, *_), (subtraction, *_) = layers.case_layers(deep)
     assert image is deep.images
     assert np.array_equal(np.asarray(subtraction[5]), deep.images[1, 5] - deep.images[0, 5])
 
@@ -213,4 +213,4 @@ def test_a_foreign_lazy_image_stays_lazy() -> None:
     never = da.zeros((20, 30, 40), dtype=np.int16).map_blocks(fail, dtype=np.int16, meta=np.empty((0, 0, 0), np.int16))
     layer = Image(never, contrast_limits=(0, 1), visible=False)
     ViewerModel().add_layer(layer)
-    assert _layers.case_of(layer).images.shape == (1, 20, 30, 40)
+    assert layers.case_of(layer).images.shape == (1, 20, 30, 40)

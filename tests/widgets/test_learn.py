@@ -18,11 +18,10 @@ from napari_breastseg.loop import queue as queueing
 from napari_breastseg.loop.queue import Suggestion
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import RoundRow, Session
-from napari_breastseg.widgets import _where
-from napari_breastseg.widgets._dock import BreastSegWidget
-from napari_breastseg.widgets._learn_figures import measured, verdict
-from napari_breastseg.widgets._time_left import TimeLeft
-from napari_breastseg.widgets._where import SCHEDULER
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.parts.learn_figures import measured, verdict
+from napari_breastseg.widgets.parts.time_left import TimeLeft
+from napari_breastseg.widgets.parts.where import SCHEDULER, Where
 
 from .conftest import FIGURES, FakeLoop, paint, use
 
@@ -213,7 +212,7 @@ def test_a_scheduler_is_chosen_by_its_address_which_is_remembered(
     where.field.editingFinished.emit()
     learn(corrected, settled)
     assert loop.scheduler == "tcp://far:8786" and corrected.desk.session.rounds()
-    assert _where.Where().field.text() == "tcp://far:8786"
+    assert Where().field.text() == "tcp://far:8786"
 
 
 def test_what_it_learned_is_a_layer_on_this_case_and_a_list_over_all(
@@ -349,5 +348,5 @@ def test_the_dock_begins_without_torch(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    code = "import napari_breastseg.widgets._dock, sys; print('torch' in sys.modules)"
+    code = "import napari_breastseg.widgets.dock, sys; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

@@ -13,8 +13,8 @@ from napari.components import ViewerModel
 from napari_breastseg.case import Case
 from napari_breastseg.io import read_case
 from napari_breastseg.session import Session, links
-from napari_breastseg.widgets import _reader
-from napari_breastseg.widgets._dock import BreastSegWidget
+from napari_breastseg.widgets import reader
+from napari_breastseg.widgets.dock import BreastSegWidget
 
 from .conftest import use
 
@@ -38,7 +38,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def open_as_napari_does(dock: BreastSegWidget, path: Path) -> None:
-    for data, attributes, _ in _reader.read(str(path)):
+    for data, attributes, _ in reader.read(str(path)):
         dock.desk.viewer.add_image(data, **attributes)
 
 

@@ -11,9 +11,9 @@ from napari.components import ViewerModel
 
 from napari_breastseg.case import UNDECIDED, Geometry, overlay
 from napari_breastseg.session import Session
-from napari_breastseg.widgets._journal import StrokeJournal
-from napari_breastseg.widgets._layers import tumour_layer
-from napari_breastseg.widgets._painting import TumourPainter
+from napari_breastseg.widgets.desk.journal import StrokeJournal
+from napari_breastseg.widgets.view.layers import tumour_layer
+from napari_breastseg.widgets.view.painting import TumourPainter
 
 pytestmark = pytest.mark.qt
 

@@ -15,8 +15,8 @@ from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.widgets import _core_jobs
-from napari_breastseg.widgets._dock import BreastSegWidget
+from napari_breastseg.widgets.desk import core_jobs
+from napari_breastseg.widgets.dock import BreastSegWidget
 
 from .conftest import TRUTH, work_on
 
@@ -36,7 +36,7 @@ def dock(open_dock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bre
     torch.manual_seed(0)
     card = {"preset": "hcma-unet/practical", "parent": None}
     weights = save_model(get_preset("hcma-unet").build().state_dict(), card, tmp_path / "weights")
-    monkeypatch.setattr(_core_jobs, "make_loop", lambda session, device, _="": AnnotationLoop(session, weights, device))
+    monkeypatch.setattr(core_jobs, "make_loop", lambda session, device, _="": AnnotationLoop(session, weights, device))
     monkeypatch.setattr(annotation_loop, "predict", quick_predict)
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "loop"))
     monkeypatch.setattr(annotation_loop, "LEARNER", "learning_targets:adopt")

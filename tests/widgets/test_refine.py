@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_breastseg.case import REFINED_WITH, Case, Geometry
-from napari_breastseg.widgets._dock import BreastSegWidget
+from napari_breastseg.widgets.dock import BreastSegWidget
 
 from .conftest import FakeLoop, paint
 

@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 from napari_breastseg.case import Case
 from napari_breastseg.errors import SessionError
 from napari_breastseg.session import Session
-from napari_breastseg.widgets._dock import BreastSegWidget
-from napari_breastseg.widgets._layers import role_of
-from napari_breastseg.widgets._version_layers import ADDED, REMOVED
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.view.layers import role_of
+from napari_breastseg.widgets.view.version_layers import ADDED, REMOVED
 
 from .conftest import paint
 

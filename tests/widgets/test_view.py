@@ -12,8 +12,8 @@ from napari.components import ViewerModel
 from napari_breastseg.case import Case
 from napari_breastseg.session import Session
 from napari_breastseg.session.opening import LEARNING_INTERRUPTED
-from napari_breastseg.widgets._dock import BreastSegWidget
-from napari_breastseg.widgets._view_state import ViewState, capture
+from napari_breastseg.widgets.dock import BreastSegWidget
+from napari_breastseg.widgets.view.view_state import ViewState, capture
 
 from .conftest import FakeLoop, use
 

@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_breastseg.case import Case
 from napari_breastseg.session import Session
-from napari_breastseg.widgets._dock import BreastSegWidget
+from napari_breastseg.widgets.dock import BreastSegWidget
 
 from .conftest import FakeLoop, paint, use
 

@@ -1,0 +1,1 @@
+"""What is open, and the threads on which the core works for it."""

@@ -1,0 +1,1 @@
+"""What the sections are made of."""

@@ -1,0 +1,1 @@
+"""The sections of the dock, in the order of the work."""

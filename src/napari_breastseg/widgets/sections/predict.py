@@ -1,0 +1,92 @@
+"""Section Predict: run the model on the case and watch the result come in."""
+
+from __future__ import annotations
+
+from html import escape
+
+from qtpy.QtWidgets import QComboBox
+
+from napari_breastseg.case import Prediction
+from napari_breastseg.errors import InputError
+from napari_breastseg.progress import Progress
+from napari_breastseg.widgets.desk.core_jobs import predicting
+from napari_breastseg.widgets.desk.desk import Desk
+from napari_breastseg.widgets.parts.section import JobBar, Section, button, row, text
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class PredictSection(Section):
+    """Choose where to compute, predict, cancel."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__("2 · Predict", desk)
+        self.model = text("")
+        self.model.setToolTip("The model that predicts. It changes when a learning round is adopted, or in Versions.")
+        self.device = QComboBox()
+        self.device.addItems(DEVICES)
+        self.device.setToolTip("Where to compute: auto takes a CUDA or Apple GPU if there is one that works, else the CPU")
+        self.predict = button("Predict", "Find the tumour. A coarse result comes first, then it is refined part by part.", self.start)
+        self.bar = JobBar(desk, "predict")
+        self.column.addWidget(self.model)
+        self.column.addLayout(row("Compute on", self.device, self.predict, stretch=2))
+        self.column.addWidget(self.bar)
+        self.column.addWidget(self.hint)
+        desk.jobs.progressed.connect(self._on_progressed)
+        desk.jobs.cancelled.connect(self._on_cancelled)
+        desk.saved.connect(lambda _: self._tell())
+        self._said = ""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the current model and how the prediction stands."""
+        desk = self.desk
+        current = None if desk.session is None else desk.session.current_model
+        self.model.setText("Model: HCMA-UNet, " + ("starter version" if current is None else f"version {escape(current[:8])}"))
+        ready = desk.view is not None and not desk.read_only
+        self.predict.setEnabled(ready and not desk.jobs.busy)
+        self.device.setEnabled(ready and not desk.jobs.busy)
+        self._tell()
+
+    def _tell(self) -> None:
+        desk = self.desk
+        if desk.view is None:
+            self.say("Choose a case first.")
+        elif desk.jobs.kind == "predict":
+            self.say("")
+        elif desk.interrupted == "predict" and not desk.read_only:
+            self.say("Predicting was interrupted, and nothing of it was kept. Press <b>Predict</b> to start it again.")
+        elif not desk.predicted:
+            self.say(self._said or ("No prediction yet." if desk.read_only else "Press <b>Predict</b>."))
+        else:
+            self.say(self._said or self._result_words())
+
+    def start(self) -> None:
+        """Predict the case in front of the person."""
+        desk = self.desk
+        session, case_id, view, device = desk.session, desk.case_id, desk.view, self.device.currentText()
+        if session is None or case_id is None or view is None:
+            raise InputError("There is no case to predict. Choose one first.")
+        self._said = ""
+        view.start_preview()
+        desk.jobs.start("predict", "Predicting", lambda: predicting(session, case_id, device), self._done)
+
+    def _done(self, prediction: Prediction) -> None:
+        self.desk.show_prediction(prediction)
+
+    def _on_progressed(self, kind: str, step: Progress) -> None:
+        if kind == "predict" and step.payload is not None and self.desk.view is not None:
+            self.desk.view.show_preview(step.payload)
+
+    def _on_cancelled(self, kind: str) -> None:
+        if kind == "predict":
+            self._said = "Cancelled. What was computed so far is shown, but not kept."
+            self.refresh()
+
+    def _result_words(self) -> str:
+        painter, view = self.desk.painter, self.desk.view
+        if painter is None or view is None:
+            return ""
+        volume = painter.voxels * view.case.geometry.voxel_ml
+        found = f"Tumour: {volume:.2f} mL." if volume else "No tumour found."
+        return found if self.desk.read_only else f"{found} Paint what is missing, erase what is wrong."

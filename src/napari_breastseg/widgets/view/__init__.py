@@ -1,0 +1,1 @@
+"""The case in the viewer: its layers, what is painted on them, and how it is looked at."""

@@ -1,0 +1,278 @@
+"""The layers of one case in the viewer: its images, the prediction as it comes in, and the tumour layer that is painted on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels, Layer
+from napari.viewer import Viewer
+
+from napari_breastseg.case import REFINED_WITH, Box, Case, Prediction, slices
+from napari_breastseg.widgets.desk.opening import Shown
+from napari_breastseg.widgets.view import layers
+from napari_breastseg.widgets.view.explain_layers import ROLES as EXPLANATION
+from napari_breastseg.widgets.view.lazy import Slabs, lazy
+from napari_breastseg.widgets.view.version_layers import ROLES as VERSIONS
+
+if TYPE_CHECKING:
+    from napari_breastseg.inference import Preview
+
+PREVIEW_THRESHOLD = 0.5
+IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", *EXPLANATION, *VERSIONS, "tumour")
+
+
+class CaseView:
+    """Adds, fills and removes the layers of a case.
+
+    The image is added hidden, or takes the place of the one that is shown already: nothing is read from the disk before the slider is
+    where it should be, see :meth:`reveal`. What is seldom looked at comes after it, see :meth:`complete`.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    shown : Shown
+    session_path : Path
+        Kept in the layers' metadata, so that a closed dock finds the session again.
+    case_id : str
+    slabs : Slabs
+        What predictions are read through.
+    """
+
+    def __init__(self, viewer: Viewer, shown: Shown, session_path: Path, case_id: str, slabs: Slabs) -> None:
+        self._viewer = viewer
+        self._slabs = slabs
+        self.case = shown.case
+        self._origin = {layers.SESSION: str(session_path), layers.CASE_ID: case_id}
+        self._tumour: Labels | None = None
+        self.outlined = False
+        """Whether the tumour is drawn as an outline only as long as something else is shown below it."""
+        self._fresh = {attributes["metadata"][layers.ROLE]: data for data, attributes, _ in shown.layers}
+        self._later = [Layer.create(data, {**attributes, "visible": False}, kind) for data, attributes, kind in shown.layers]
+        found = self._images(shown.given)
+        if found:
+            self._later.clear()
+        else:
+            for layer in self._later:
+                layer.metadata[layers.OWN] = True
+            found = [viewer.add_layer(self._later.pop(0))]
+        for layer in [*found, *self._later]:
+            layer.metadata.update({**self._origin, layers.CASE: self.case})
+            layer.events.visible.connect(self._on_seen)
+
+    def _images(self, given: Case | None = None) -> list[Layer]:
+        """Return the layers that show the case's images, also those of a session that was closed and opened again."""
+        images = [layer for layer in self._viewer.layers if layers.role_of(layer) in IMAGES]
+        return [layer for layer in images if self._came_from(layer) or (given is not None and layer.metadata.get(layers.CASE) is given)]
+
+    def _came_from(self, layer: Layer) -> bool:
+        return all(layer.metadata.get(key) == value for key, value in self._origin.items())
+
+    def reveal(self) -> None:
+        """Let the images come from the disk, where the slider is now; what an image held in memory until now is let go."""
+        for layer in self._images():
+            fresh = self._fresh[str(layers.role_of(layer))]
+            if layer.data is not fresh and layer.data.dtype == fresh.dtype:
+                layer.data = fresh if layer.ndim == fresh.ndim else fresh[0]
+        self._fresh.clear()
+
+    def complete(self, prediction: Prediction | None) -> None:
+        """Add the layers that are hidden at first: the subtraction and what was predicted."""
+        while self._later:
+            self._add_below_tumour(self._later.pop(0))
+        if prediction is not None:
+            self.show_prediction(prediction)
+
+    def _on_seen(self, event: Any) -> None:
+        layers.contrast_when_seen(event.source, self.slice_index(0))
+
+    def role(self, layer: Layer) -> str | None:
+        """Return what a layer is to this case ("case", "coarse", "probability", "tumour", ...), None if it is not of this case."""
+        return layers.role_of(layer) if self._came_from(layer) else None
+
+    def layer(self, role: str) -> Any:
+        """Return this case's layer of a role, or None."""
+        return next((layer for layer in self._viewer.layers if self.role(layer) == role), None)
+
+    def start_preview(self) -> None:
+        """Clear what an earlier prediction left, for a new one to come in; the tumour layer stays."""
+        for layer in (self.layer("coarse"), self.layer("probability")):
+            if layer is not None:
+                layer.data = np.zeros(self.case.shape, layer.data.dtype)
+
+    def show_preview(self, preview: Preview) -> None:
+        """Draw a part of a prediction that is still being computed."""
+        probability = self._probability()
+        place = slices(preview.box)
+        probability.data[place] = preview.probability
+        _redraw(probability)
+        if preview.kind == "coarse":
+            coarse = self._coarse()
+            coarse.data[place] |= (preview.probability > PREVIEW_THRESHOLD).astype(np.uint8)
+            _redraw(coarse)
+
+    def show_prediction(self, prediction: Prediction) -> None:
+        """Fill in the finished prediction; its layers are hidden then and cost nothing, the tumour layer shows what counts."""
+        facts = {**prediction.details, **self._origin, layers.MODEL: prediction.model}
+        for layer, values in ((self._coarse(), prediction.coarse), (self._probability(), prediction.probability)):
+            layer.visible = False
+            layer.data = lazy(values, self._slabs)
+            layer.metadata.pop(REFINED_WITH, None)
+            layer.metadata.update(facts)
+            layer.editable = False
+
+    def show_tumour(self, mask: npt.NDArray[np.uint8], model: str | None, editable: bool, old: Labels | None) -> Labels:
+        """Put a fresh tumour layer in the place of the old one, whose undo history would write old voxels into the new mask."""
+        if old is None:
+            old = self.layer("tumour")
+        elif old not in self._viewer.layers:
+            old = None
+        new = self._tumour = layers.tumour_layer(mask, self.case.geometry, {**self._origin, layers.MODEL: model})
+        if old is not None:
+            for name in ("brush_size", "n_edit_dimensions", "opacity", "blending", "contour"):
+                setattr(new, name, getattr(old, name))
+            mode, visible = old.mode, old.visible
+            self._viewer.layers.remove(old)
+            new.visible = visible
+        self._viewer.add_layer(new)
+        for layer in self._viewer.layers:
+            self.disown_copy(layer)
+        if old is not None and editable:
+            new.mode = mode
+        new.editable = editable
+        self._viewer.layers.selection.active = new
+        return new
+
+    def show_result(self, layer: Layer) -> None:
+        """Add a layer below the tumour layer, or fill the earlier one of its role, whose look is the person's; the active one stays."""
+        layer.metadata.update(self._origin)
+        old = self.layer(str(layers.role_of(layer)))
+        if old is None:
+            self._add_below_tumour(layer)
+        else:
+            old.data, old.editable = layer.data, layer.editable
+            old.metadata.update(layer.metadata)
+
+    def remove(self, role: str) -> None:
+        """Take the layer of a role out of the viewer, if it is there."""
+        layer = self.layer(role)
+        if layer is not None:
+            self._viewer.layers.remove(layer)
+
+    def disown_copy(self, layer: Layer) -> None:
+        """Let go of a layer that was made as a copy of one of the case's layers, which would be taken for it."""
+        role = self.role(layer)
+        if role is None:
+            return
+        known = self._tumour if role == "tumour" else next((other for other in self._viewer.layers if self.role(other) == role), None)
+        parent = None if layer.source.parent is None else layer.source.parent()
+        if (known is not None and known is not layer) or (parent is not None and self.role(parent) == role):
+            layers.disown(layer)
+
+    def leave(self) -> None:
+        """Stop listening to the case's images."""
+        for layer in self._images():
+            layer.events.visible.disconnect(self._on_seen)
+
+    def begin_at(self, start: int) -> None:
+        """Show the case as one that was not looked at before: at an axial slice of the first phase after the injection."""
+        dims = self._viewer.dims
+        if self.case.phases > 1 and dims.ndim == 4:
+            dims.set_point(0, 1)
+        if self.slice_axis() == 0:
+            self.bring_into_view(((start, start + 1), (0, self.case.shape[1]), (0, self.case.shape[2])))
+        for layer in self._images():
+            layer.visible = layer.visible or layers.role_of(layer) == "case"
+
+    def bring_into_view(self, box: Box) -> None:
+        """Move the slider to the middle of `box` along an axis that is not displayed, unless it is there already."""
+        dims = self._viewer.dims
+        for axis, (start, stop) in enumerate(box):
+            dim = dims.ndim - 3 + axis
+            if dim not in dims.not_displayed:
+                continue
+            spacing = self.case.geometry.spacing[axis]
+            if not start <= round(dims.point[dim] / spacing) < stop:
+                dims.set_point(dim, (start + stop - 1) // 2 * spacing)
+
+    def go_to(self, index: tuple[int, int, int]) -> None:
+        """Bring a voxel (z, y, x) to the middle of the canvas."""
+        dims, camera = self._viewer.dims, self._viewer.scene.camera
+        lead = dims.ndim - 3
+        point = [i * spacing for i, spacing in zip(index, self.case.geometry.spacing, strict=True)]
+        for axis, place in enumerate(point):
+            dims.set_point(lead + axis, place)
+        camera.center = (camera.center[0], *(point[dim - lead] for dim in dims.displayed if dim >= lead))[-3:]
+
+    def show_largest_slice(self, mask: npt.NDArray[np.uint8]) -> None:
+        """Move to the slice that shows most tumour, unless the present one shows some."""
+        axis = self.slice_axis()
+        if axis is None or not mask.any():
+            return
+        areas = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
+        if not areas[self.slice_index(axis)]:
+            best = int(areas.argmax())
+            box = tuple((best, best + 1) if other == axis else (0, size) for other, size in enumerate(mask.shape))
+            self.bring_into_view((box[0], box[1], box[2]))
+
+    def slice_axis(self) -> int | None:
+        """Return the axis (0 z, 1 y, 2 x) that the slider goes along, None in the 3-D view or where two axes have sliders."""
+        dims = self._viewer.dims
+        hidden = [dim - (dims.ndim - 3) for dim in dims.not_displayed if dim >= dims.ndim - 3]
+        return hidden[0] if len(hidden) == 1 else None
+
+    def slice_index(self, axis: int) -> int:
+        """Return the index of the slice that is shown along `axis`."""
+        dims = self._viewer.dims
+        index = round(dims.point[dims.ndim - 3 + axis] / self.case.geometry.spacing[axis])
+        return int(np.clip(index, 0, self.case.shape[axis] - 1))
+
+    def _coarse(self) -> Labels:
+        layer = self.layer("coarse")
+        if layer is None:
+            layer = layers.coarse_layer(np.zeros(self.case.shape, np.uint8), self.case.geometry, self._origin)
+            self._add_below_tumour(layer)
+        return layer
+
+    def _probability(self) -> Any:
+        layer = self.layer("probability")
+        if layer is None:
+            layer = layers.probability_layer(np.zeros(self.case.shape, np.float32), self.case.geometry, self._origin)
+            self._add_below_tumour(layer)
+        return layer
+
+    def _add_below_tumour(self, layer: Layer) -> None:
+        active = self._viewer.layers.selection.active
+        tumour = self.layer("tumour")
+        self._viewer.add_layer(layer)
+        if tumour is not None:
+            self._viewer.layers.move(self._viewer.layers.index(layer), self._viewer.layers.index(tumour))
+        if active is not None:
+            self._viewer.layers.selection.active = active
+
+
+def make_room(viewer: Viewer, session_path: Path | None, case_id: str | None) -> None:
+    """Take every other case out of the viewer, also one that a closed dock left there, before a case is shown.
+
+    Nothing is lost: predictions and annotation are in the session, an explanation can be made again. Images that the person opened are
+    hidden only.
+    """
+    for layer in list(viewer.layers):
+        origin = layer.metadata.get(layers.SESSION), layer.metadata.get(layers.CASE_ID)
+        role = layers.role_of(layer)
+        if origin[0] is None or role is None or origin == (str(session_path), case_id):
+            continue
+        if role in RESULTS or layers.OWN in layer.metadata:
+            viewer.layers.remove(layer)
+        else:
+            layer.visible = False
+
+
+def _redraw(layer: Layer) -> None:
+    """Draw a layer anew after its data changed, and show it."""
+    if layer.visible:
+        layer.refresh(extent=False)
+    else:
+        layer.visible = True

@@ -1,0 +1,71 @@
+"""The layers that show why: similarity to the tumour, what surrounds it, and the healthy voxels that look most like it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import Colormap, DirectLabelColormap
+
+from napari_breastseg.case import Geometry
+from napari_breastseg.widgets.view.layers import GEOMETRY, ROLE, space
+
+if TYPE_CHECKING:
+    from napari_breastseg.inference import Explanation
+
+ROLES = ("similarity", "negative", "boundary", "hardest")
+BOUNDARY_COLOUR, NEGATIVE_COLOUR = "#FFFFFF", "#4477AA"
+ROW_COLOURS = ("#44BB99", "#FFAABB", "#BBCC33", "#77AADD", "#EEDD88", "#99DDFF", "#AAAA00")
+"""Tol's light palette, told apart on dark images by all kinds of colour vision, without the tumour's orange. Row 8 starts anew."""
+Colours: TypeAlias = dict[int | None, str]
+SIMILAR = Colormap(
+    [[0.1, 0.0, 0.3, 0.0], [0.5, 0.1, 0.5, 0.45], [0.9, 0.3, 0.35, 0.7], [1.0, 0.85, 0.4, 0.8]],
+    controls=[0.0, 0.3, 0.65, 1.0],
+    name="similar to tumour",
+)
+"""Dark to light as napari's magma, and clear where the model sees no likeness, so that the image shows through."""
+
+
+def row_colour(number: int) -> str:
+    """Colour of a row and of its voxels."""
+    return ROW_COLOURS[(number - 1) % len(ROW_COLOURS)]
+
+
+def explanation_layers(explanation: Explanation, geometry: Geometry) -> list[Layer]:
+    """Return the layers, lowest first; none can be painted on."""
+    maps = explanation.maps
+    similarity = Image(
+        maps["frloss-similarity"],
+        name="Similarity to tumour",
+        colormap=SIMILAR,
+        blending="translucent",
+        opacity=0.8,
+        contrast_limits=(0.0, 1.0),
+        metadata={ROLE: "similarity", GEOMETRY: geometry, **explanation.details},
+        **space(geometry),
+    )
+    rows: Colours = {number: row_colour(number) for number in range(1, 256)}
+    return [
+        similarity,
+        _labels(maps["frloss-negative"], geometry, "Around hard negatives", "negative", {1: NEGATIVE_COLOUR}, 1, 0.8),
+        _labels(maps["frloss-boundary"], geometry, "Boundary confusion", "boundary", {1: BOUNDARY_COLOUR}, 1, 0.6),
+        _labels(maps["frloss-hardest"], geometry, "Hard negatives", "hardest", rows, 0, 0.9),
+    ]
+
+
+def _labels(
+    data: npt.NDArray[np.uint8], geometry: Geometry, name: str, role: str, colours: Colours, contour: int, opacity: float
+) -> Labels:
+    layer = Labels(
+        data,
+        name=name,
+        opacity=opacity,
+        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours}),
+        metadata={ROLE: role, GEOMETRY: geometry},
+        **space(geometry),
+    )
+    layer.contour = contour
+    layer.editable = False
+    return layer
