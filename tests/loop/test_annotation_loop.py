@@ -180,6 +180,10 @@ def test_a_person_may_overrule_the_gate_and_that_is_recorded(session: Session, l
     assert event.details == {"round": 1, "sha": outcome.model, "reasons": ["a reason"], "note": "it looks better to me"}
     with pytest.raises(InputError, match="no learning round 7"):
         session.overrule(7)
+    for sha in (outcome.parent, outcome.model, outcome.model):
+        session.use_model(sha)
+    found = [row.details["note"] for row in session.events() if row.kind == "overruled"]
+    assert found == ["it looks better to me", ""], "the same under Versions"
     learner("adopt")
     with pytest.raises(InputError, match="adopted already"):
         session.overrule(run(loop.learn()).number)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_breastseg.case import UNDECIDED, Box, Case, Geometry, Prediction, slices
-from napari_breastseg.loop.approval import CASE_TOOL, approved_case, is_done, reopen
+from napari_breastseg.loop.approval import CASE_TOOL, approve, approved_case, reopen
 from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.session import Edit, Session
 
@@ -95,9 +96,7 @@ def test_what_was_approved_always_trains_and_outlives_the_next_prediction(
     for z in (4, 5, 9):
         paint(box(z), value=0)
     shown = session.mask(case_id)
-    approved = approved_case(shown, session.annotation(case_id), session.case(case_id).geometry)
-    assert approved is not None
-    place, where = approved
+    place, where = approved_case(shown, session.annotation(case_id), session.case(case_id).geometry)
     session.record(case_id, Edit(place, where, shown[slices(place)], CASE_TOOL, 3))
     found = found_in(Sides(session))
     assert found is not None
@@ -114,29 +113,89 @@ def test_a_case_is_open_again_once_the_person_goes_back_behind_that_it_is_done(s
         paint(box(z))
     session.mark(case_id, "case-done", True)
     paint(box(3))
-    assert is_done(session, case_id)
+    assert session.is_done(case_id)
     session.undo(case_id)
-    assert is_done(session, case_id), "a stroke that came later was taken back"
+    assert session.is_done(case_id), "a stroke that came later was taken back"
     session.undo(case_id)
     found = found_in(Sides(session))
-    assert found is not None and not found.done and not is_done(session, case_id)
+    assert found is not None and not found.done and not session.is_done(case_id)
     session.redo(case_id)
-    assert is_done(session, case_id), "all is as it was said to be right"
+    assert session.is_done(case_id), "all is as it was said to be right"
     session.checkout(case_id, 1)
-    assert not is_done(session, case_id)
+    assert not session.is_done(case_id)
     assert reopen(session, case_id) and not session.marks(case_id)[-1].value
     assert not reopen(session, case_id)
 
 
-def test_a_case_approves_what_lies_near_the_tumour_and_nothing_without_one() -> None:
+def test_an_undo_that_was_undone_opens_nothing_and_one_that_was_done_again_does(session: Session, case_id: str, paint: Paint) -> None:
+    for z in range(3):
+        paint(box(z))
+    session.mark(case_id, "case-done", True)
+    session.checkout(case_id, 1)
+    session.undo(case_id)
+    assert session.is_done(case_id)
+    session.redo(case_id)
+    assert not session.is_done(case_id), "the annotation is the old one again"
+    found = found_in(Sides(session))
+    assert found is not None and not found.done and reopen(session, case_id)
+
+
+def test_what_is_said_while_the_sides_are_read_does_not_count_yet(
+    session: Session, case_id: str, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(box(0))
+    sides, annotation = Sides(session), session.annotation
+    paint(box(1))
+
+    def slow(case_id: str, at: int | None = None) -> Any:
+        monkeypatch.setattr(session, "annotation", annotation)
+        found = annotation(case_id, at)
+        approve(session, case_id)
+        return found
+
+    monkeypatch.setattr(session, "annotation", slow)
+    found = found_in(sides)
+    assert session.is_done(case_id) and session.seq(case_id) == 3
+    assert found is not None and found.seq == 2 and not found.done
+    found = found_in(sides)
+    assert found is not None and found.seq == 3 and found.done
+
+
+def test_no_prediction_adds_to_a_case_that_is_done(session: Session, case_id: str) -> None:
+    shape = session.case(case_id).shape
+    first, second = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    first[1, 2:4, 2:4] = 1
+    second[shape[0] - 1, -2:, -2:] = 1
+    for number, mask in enumerate((first, second)):
+        session.add_prediction(case_id, Prediction(f"{number}" * 64, mask.astype(np.float32), mask, mask))
+        if number == 0:
+            before = session.now(case_id)
+            box, where = approved_case(mask, session.annotation(case_id), replace(session.case(case_id).geometry, spacing=(99.0, 9.0, 9.0)))
+            session.record(case_id, Edit(box, where, mask[slices(box)], CASE_TOOL, 0))
+            session.mark(case_id, "case-done", True)
+    assert session.annotation(case_id)[shape[0] - 1, -1, -1] == UNDECIDED
+    np.testing.assert_array_equal(session.mask(case_id), first)
+    np.testing.assert_array_equal(session.mask(case_id, before), first)
+    session.undo(case_id)
+    np.testing.assert_array_equal(session.mask(case_id), second)
+
+
+def test_a_case_without_tumour_that_is_done_teaches_and_judges(session: Session, case_id: str) -> None:
+    approve(session, case_id)
+    found = found_in(Sides(session))
+    assert found is not None and found.done and set(np.unique(found.learn)) == {0, UNDECIDED}
+    session.undo(case_id)
+    assert not session.is_done(case_id) and found_in(Sides(session)) is None
+
+
+def test_a_case_approves_what_lies_near_the_tumour_and_a_slice_without_one() -> None:
     geometry = Geometry((2.0, 1.0, 1.0), np.eye(4), (40, 40, 20))
     mask, annotation = np.zeros((20, 40, 40), np.uint8), np.full((20, 40, 40), UNDECIDED, np.uint8)
-    assert approved_case(mask, annotation, geometry) is None
+    place, where = approved_case(mask, annotation, geometry)
+    assert place == ((5, 16), (0, 40), (0, 40)) and where.all()
     mask[10, 20, 20] = 1
     annotation[10, 20, 21] = 0
-    approved = approved_case(mask, annotation, geometry)
-    assert approved is not None
-    place, where = approved
+    place, where = approved_case(mask, annotation, geometry)
     whole = np.zeros(mask.shape, bool)
     whole[slices(place)] = where
     assert whole[10, 20, 20] and not whole[10, 20, 21]  # what was said before is not said again

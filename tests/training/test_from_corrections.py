@@ -17,8 +17,8 @@ from napari_breastseg.phantom import make_phantom
 from napari_breastseg.progress import Progress, run
 from napari_breastseg.training import encoded, from_corrections, replay
 from napari_breastseg.training.config import LearnConfig
-from napari_breastseg.training.corrections import Correction
-from napari_breastseg.training.from_corrections import LearnResult, learn
+from napari_breastseg.training.corrections import CorrectedWindow, Correction
+from napari_breastseg.training.from_corrections import LearnResult, latest, learn
 from napari_breastseg.training.gate import Score
 
 WEIGHTS = starter_models()["hcma-unet/practical"]
@@ -82,12 +82,14 @@ def test_a_round_leaves_a_candidate_with_its_whole_record(one_round: Round, corr
     nothing = tmp_path / "nothing.npy"
     np.save(nothing, np.full((48, 64, 64), UNDECIDED, np.uint8))
     test = replace(correction, name="test", learn=nothing, done=True, kept_back=True)
-    result = one_round(listener=seen.append, done=True, further=[test])
+    scan = replace(correction, name="scan", modality="ultrasound")
+    result = one_round(listener=seen.append, done=True, further=[test, scan])
     card = load_model(result.weights).card
     assert card["parent"] == card["base"] == card["started_from"] == load_model(WEIGHTS).sha
     assert card["learning"]["steps"] == 2 and len(card["loss"]) == 2 and card["trained"] == "decoder" and card["memory_steps"] == []
     judged = result.decision.figures["parent"]
     assert set(judged["cases"]) == {"case", "test"} and judged["unseen"] == ["test"] and result.decision.reasons
+    assert result.left_out == ("scan",) and result.decision.reasons[-1].startswith("scan was left out: ")
     names = changed(result)
     assert names and all(key.startswith(("decoder", "head")) for key in names)
     stages = [step.payload["stage"] for step in seen if step.payload]
@@ -205,6 +207,29 @@ def test_the_strongest_share_that_passes_is_proposed_and_what_spoke_against_more
     for key, old in parent.items():
         torch.testing.assert_close(blend[key], old + 0.75 * (learned[key] - old))
         assert torch.equal(load_model(result.weights).weights[key], blend[key])
+
+
+def test_of_many_windows_the_latest_train_and_tests_do_not_crowd_them_out() -> None:
+    nothing = np.zeros((1, 1, 1), np.uint8)
+
+    def window(name: str, weight: float, rounds_ago: int = 0) -> CorrectedWindow:
+        return CorrectedWindow(name, nothing[None].astype(np.float32), nothing, nothing, weight, rounds_ago, False)
+
+    new = [window(f"new {n}", 1.0) for n in range(5)]
+    assert [one.case for one in latest(new, 4)] == ["new 1", "new 2", "new 3", "new 4"]
+    tests, old = [window(f"test {n}", 0.0) for n in range(9)], [window(f"old {n}", 1.0, 1 + n % 2) for n in range(4)]
+    mixed = [*old, *tests, *new]
+    assert [one.case for one in latest(mixed, 100)] == [
+        *(f"test {n}" for n in range(9)),
+        *(f"new {n}" for n in range(5)),
+        "old 0",
+        "old 2",
+        "old 1",
+        "old 3",
+    ]
+    few = [one.case for one in latest(mixed, 8)]
+    assert few == [*(f"test {n}" for n in range(5, 9)), *(f"new {n}" for n in range(1, 5))]
+    assert [one.case for one in latest([*old, *new], 6)] == [*(f"new {n}" for n in range(5)), "old 2"]
 
 
 def test_nothing_to_learn_from_is_said(correction: Correction, one_round: Round) -> None:

@@ -98,6 +98,18 @@ def test_without_a_replay_set_cases_that_were_kept_back_judge() -> None:
     assert judge(replace(worse, replay=PARENT.replay), shipped, shipped).adopted
 
 
+def test_a_stray_voxel_in_a_case_without_tumour_outweighs_no_case_with_one() -> None:
+    names = [f"case {i}" for i in range(11)]
+    before = replace(PARENT, replay=[], unseen=frozenset(names[:10]), healthy=frozenset(names[10:]), cases=dict.fromkeys(names, 0.7))
+    before = replace(before, cases={**before.cases, "case 10": 0.0})
+    after = replace(before, corrected=0.9, cases={**dict.fromkeys(names, 0.655), "case 10": 1.0})
+    decision = judge(after, before, before)
+    assert decision.figures["change_ci95"] == pytest.approx((-0.045, -0.045))
+    assert any("mean Dice of the cases kept back fell from 0.700 to 0.655" in reason for reason in decision.reasons)
+    worse = replace(before, cases={**before.cases, "case 10": 1.0})
+    assert not judge(replace(worse, corrected=0.9, cases={**worse.cases, "case 10": 0.0, "case 0": 0.6}), worse, worse).adopted
+
+
 def test_without_a_replay_set_and_cases_kept_back_nothing_is_adopted() -> None:
     one = replace(PARENT, replay=[], unseen=frozenset({"case 3"}))
     (reason,) = judge(replace(one, corrected=0.9), one, one).reasons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from napari_breastseg.case import Case
 from napari_breastseg.errors import ComputeError, SessionError
+from napari_breastseg.loop.recorder import Mark
 from napari_breastseg.session import Session
 from napari_breastseg.widgets.desk import desk as desk_module
 from napari_breastseg.widgets.dock import BreastSegWidget
@@ -234,6 +236,77 @@ def test_what_is_approved_becomes_annotation_and_one_undo_takes_it_back(predicte
     assert (desk.session.annotation(desk.case_id) == 255).all()
     assert np.array_equal(desk.painter.layer.data, shown)
     assert not predicted.correct.case_done.isChecked() and not desk.session.marks(desk.case_id)[-1].value, "it is open again"
+
+
+def test_a_case_that_is_done_stays_as_it_was_approved(predicted: BreastSegWidget, settled: Any, open_dock: Any) -> None:
+    desk, section = predicted.desk, predicted.correct
+    shown = desk.painter.layer.data.copy()
+    paint(predicted, (9, 3, 3))
+    desk.session.mark(desk.case_id, "case-done", True)  # nothing was approved: what a prediction adds is undecided anywhere
+    desk.journal.marked.emit(Mark("case-done", True))
+    assert (desk.painter.layer.data[TRUTH] == 0).all() and desk.painter.layer.data[9, 3, 3] == 1
+    desk.journal.marked.emit(Mark("case-done", False))
+    assert (desk.painter.layer.data[TRUTH] == 1).all()
+    section.case_done.click()
+    settled(predicted)
+    approved = desk.painter.layer.data.copy()
+    assert not section.refine.refine.isEnabled()
+    other = np.zeros_like(shown)
+    other[-1] = 1
+    found = replace(desk.session.prediction(desk.case_id), refined=other)
+    desk.session.add_prediction(desk.case_id, found)
+    desk.show_prediction(found)
+    for what in (desk.painter.layer.data, desk.session.mask(desk.case_id)):
+        np.testing.assert_array_equal(what, approved)
+    folder = desk.session.path
+    predicted.shut()
+    again = open_dock()
+    again.desk.open_session(folder)
+    settled(again)
+    np.testing.assert_array_equal(again.desk.painter.layer.data, approved)
+    assert again.correct.case_done.isChecked()
+    again.correct.undo.click()
+    settled(again)
+    assert again.correct.hint.text() == "The case is open again." and not again.correct.case_done.isChecked()
+    for what in (again.desk.painter.layer.data, again.desk.session.mask(again.desk.case_id)):
+        assert (what[-1] == 1).all() and what[9, 3, 3] == 1
+
+
+def test_what_a_case_saves_as_it_is_left_is_not_said_of_the_next(
+    predicted: BreastSegWidget, settled: Any, sessions: Any, tiny_case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, first, session = predicted.desk, predicted.desk.case_id, predicted.desk.session
+    desk.use_case(replace(tiny_case, name="second", images=tiny_case.images + 1), sessions)
+    settled(predicted)
+    second = desk.case_id
+    desk.show_case(first)
+    settled(predicted)
+    mark = Session.mark
+
+    def slow(*words: Any) -> int:
+        time.sleep(0.5)
+        return mark(*words)
+
+    monkeypatch.setattr(Session, "mark", slow)
+    predicted.correct.case_done.click()
+    desk.show_case(second)
+    settled(predicted)
+    assert desk.case_id == second and session.is_done(first) and not session.is_done(second)
+    assert not predicted.correct.case_done.isChecked() and not desk.done and "done" not in predicted.correct.hint.text()
+
+
+def test_an_undo_reaches_the_layer_that_takes_the_place_of_the_one_it_was_asked_on(predicted: BreastSegWidget, settled: Any) -> None:
+    desk = predicted.desk
+    paint(predicted, (9, 3, 3))
+    settled(predicted)
+    prediction = desk.session.prediction(desk.case_id)
+    desk.painter.undo()
+    while not desk.journal.idle:  # the window's thread is busy, as with the result of a job
+        time.sleep(0.01)
+    desk.show_prediction(prediction)
+    settled(predicted)
+    np.testing.assert_array_equal(desk.painter.layer.data, desk.session.mask(desk.case_id))
+    np.testing.assert_array_equal(desk.painter.annotation, desk.session.annotation(desk.case_id))
 
 
 def test_strokes_that_cannot_be_saved_stay_on_the_canvas_when_the_case_is_left(

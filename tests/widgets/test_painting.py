@@ -33,6 +33,7 @@ class Bench:
         self.layer.mode = "paint"
         self.journal = StrokeJournal(session, case_id)
         self.painter = TumourPainter(self.layer, self.predicted, annotation, self.journal, lambda box: None)
+        self.journal.changed.connect(self.painter.follow)
 
 
 @pytest.fixture

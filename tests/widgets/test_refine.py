@@ -71,6 +71,28 @@ def test_an_undo_after_refining_is_explained(predicted: BreastSegWidget, settled
     assert not row.hint.isVisibleTo(predicted.correct)
 
 
+def test_only_strokes_that_were_followed_are_missed(predicted: BreastSegWidget, settled: Any, loop: FakeLoop, qtbot: Any) -> None:
+    row = predicted.correct.refine
+    paint(predicted, (9, 3, 3))
+    paint(predicted, (9, 5, 3))
+    settled(predicted)
+    loop.endless = True
+    row.refine.click()
+    qtbot.waitUntil(lambda: row.bar.message.text() == "Waiting", timeout=60_000)
+    predicted.correct.undo.click()  # while what it follows is on its way
+    qtbot.waitUntil(lambda: predicted.desk.journal.idle, timeout=60_000)
+    loop.endless = False
+    settled(predicted)
+    assert row.hint.isVisibleTo(predicted.correct)
+    row.refine.click()
+    settled(predicted)
+    assert not row.hint.isVisibleTo(predicted.correct)
+    paint(predicted, (9, 7, 3))
+    predicted.correct.undo.click()
+    settled(predicted)
+    assert not row.hint.isVisibleTo(predicted.correct), "this one was never followed"
+
+
 def test_a_single_image_offers_no_refining(open_dock: Any, settled: Any, sessions: Any, tiny_case: Case) -> None:
     dock = open_dock()
     geometry = Geometry((1.0, 1.0, 1.0), np.eye(4), (24, 20, 1))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QMessageBox
 from safetensors.numpy import save_file
 
 from napari_breastseg.case import Case
@@ -303,6 +304,8 @@ def test_a_model_is_made_current_off_the_main_thread(painted: BreastSegWidget, r
     read(painted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "use_model", watched)
+        asked: list[str] = []
+        patch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or QMessageBox.StandardButton.Yes)
         painted.versions.table.selectRow(1)
         painted.versions.use.click()
         read(painted)
@@ -312,6 +315,8 @@ def test_a_model_is_made_current_off_the_main_thread(painted: BreastSegWidget, r
         painted.versions.travel.back.click()
         read(painted)
     assert session.current_model == shas[1]
+    assert len(asked) == 1 and "It is no better." in asked[0], "the gate refused one of them"
+    assert [event.details["round"] for event in session.events() if event.kind == "overruled"] == [1]
     assert len(threads) == 2
     assert threading.main_thread() not in threads
 

@@ -163,7 +163,7 @@ def _with_maps(
 
     loaded = load_model(session.model_path(str(session.current_model)))
     prediction = speaker.run(predict(case, loaded, device=device))
-    shown = overlay(prediction.refined, session.annotation(case_id))
+    shown = session.mask(case_id) if session.is_done(case_id) else overlay(prediction.refined, session.annotation(case_id))
     try:
         _keep(shown, case, out)
         explanation = explained(speaker, case, loaded, shown, device, frloss)

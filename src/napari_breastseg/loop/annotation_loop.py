@@ -194,10 +194,11 @@ class AnnotationLoop:
         done = [one.case_id for one in corrected if one.done]
         settings = {"parent": parent, "base": base, "again": again, "seqs": seqs, "done": done, "config": asdict(config)}
         with self.session.learning(seqs), workplace(self.session, settings) as folder:
+            corrections, unread = self._on_disk(corrected, names, folder, again)
             kwargs = {
                 "model": self.session.model_path(parent),
                 "base": self.session.model_path(base),
-                "corrections": [self._on_disk(one, names[one.case_id], folder, again) for one in corrected],
+                "corrections": corrections,
                 "config": config,
                 "folder": folder,
                 "device": self.device,
@@ -206,10 +207,13 @@ class AnnotationLoop:
             }
             result = yield from self._where(LEARNER, kwargs, "learning")
             decision = result.decision
-            figures = {**decision.figures, "from_base": again, "split": _split(corrected)}
+            learned = [one for one in corrected if names[one.case_id] not in (*unread, *result.left_out)]
+            figures = {**decision.figures, "from_base": again, "split": _split(learned)}
+            reasons = (*decision.reasons, *(f"{name} was left out: {why}" for name, why in unread.items()))
             candidate = self.session.add_model(result.weights, load_model(result.weights).card)
-            number = self.session.add_round(list(seqs), parent, candidate, decision.adopted, decision.reasons, figures, seqs)
-        return RoundOutcome(number, decision.adopted, tuple(decision.reasons), figures, parent, candidate, result.seconds)
+            seqs = {one.case_id: one.seq for one in learned}
+            number = self.session.add_round(list(seqs), parent, candidate, decision.adopted, reasons, figures, seqs)
+        return RoundOutcome(number, decision.adopted, reasons, figures, parent, candidate, result.seconds)
 
     def _predicted(self, case_id: str) -> Prediction:
         before = self.own_prediction(case_id)
@@ -234,7 +238,22 @@ class AnnotationLoop:
         """Count the adopted rounds that have already learned from these very corrections."""
         return sum(row.adopted and row.seqs.get(one.case_id) == one.seq for row in self.session.rounds())
 
-    def _on_disk(self, one: Corrected, name: str, folder: Path, again: bool) -> Correction:
+    def _on_disk(
+        self, corrected: Sequence[Corrected], names: Mapping[str, str], folder: Path, again: bool
+    ) -> tuple[list[Correction], dict[str, str]]:
+        """Write the corrections into `folder`; also return why some cannot be read, such as images that are linked and gone."""
+        found: list[Correction] = []
+        unread: dict[str, str] = {}
+        for one in corrected:
+            try:
+                found.append(self._written(one, names[one.case_id], folder, again))
+            except (InputError, SessionError) as error:
+                unread[names[one.case_id]] = str(error)
+        if not found:
+            raise InputError(next(iter(unread.values())))
+        return found, unread
+
+    def _written(self, one: Corrected, name: str, folder: Path, again: bool) -> Correction:
         case = self.session.case(one.case_id)
         images, learn, held_out = (folder / f"{one.case_id}-{what}.npy" for what in ("images", "learn", "held-out"))
         _write_images(case, images)

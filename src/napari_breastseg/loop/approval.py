@@ -8,19 +8,19 @@ from scipy import ndimage
 
 from napari_breastseg.case import TUMOUR, UNDECIDED, Box, Geometry, slices
 from napari_breastseg.session import Edit, Session
-from napari_breastseg.session.annotations import CHECKOUT
-from napari_breastseg.session.rows import MarkRow
 
 SLICE_TOOL, CASE_TOOL = "slice reviewed", "case done"
 """Tools of the edits by which the shown mask becomes annotation. They always train: the strokes beside them are the test."""
 MARGIN = 10.0
-"""In a case that is done, the shown mask is annotation within this distance (mm) of tumour or of a correction."""
+"""In a case that is done, the shown mask is annotation within this distance (mm) of tumour or a correction, else of the middle slice."""
 
 Labels = npt.NDArray[np.uint8]
 
 
-def approved_case(mask: Labels, annotation: Labels, geometry: Geometry) -> tuple[Box, npt.NDArray[np.bool_]] | None:
-    """Return a box and its voxels, not annotated so far, that a case which is done approves; None if it shows nothing and nobody painted.
+def approved_case(mask: Labels, annotation: Labels, geometry: Geometry) -> tuple[Box, npt.NDArray[np.bool_]]:
+    """Return a box and its voxels, not annotated so far, that a case which is done approves.
+
+    Where it shows nothing and nobody painted, they lie around its middle slice: a case without tumour teaches and is a test, too.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def approved_case(mask: Labels, annotation: Labels, geometry: Geometry) -> tuple
     """
     near = (mask == TUMOUR) | (annotation != UNDECIDED)
     if not near.any():
-        return None
+        near[len(near) // 2] = True
     ranges = []
     for axis, spacing in enumerate(geometry.spacing):
         found = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -45,36 +45,19 @@ def approved_case(mask: Labels, annotation: Labels, geometry: Geometry) -> tuple
 def approve(session: Session, case_id: str) -> None:
     """Record that a case is done: the mask that is shown becomes annotation around what it shows, and the case is marked."""
     mask = session.mask(case_id)
-    approved = approved_case(mask, session.annotation(case_id), session.case(case_id).geometry)
-    if approved is not None and approved[1].any():
-        box, where = approved
+    box, where = approved_case(mask, session.annotation(case_id), session.case(case_id).geometry)
+    if where.any():
         session.record(case_id, Edit(box, where, mask[slices(box)], CASE_TOOL, session.seq(case_id)))
     session.mark(case_id, "case-done", True)
 
 
-def is_done(session: Session, case_id: str) -> bool:
-    """Tell whether the person said that a case is done, and has not gone back behind that since, by an undo or to an earlier version."""
-    mark = _last_mark(session, case_id)
-    if mark is None or not mark.value:
-        return False
-    later = session.edits(case_id)[mark.seq :]
-    undone = {edit.undoes for edit in later}
-    behind = [edit for edit in later if edit.tool.startswith(CHECKOUT) or (edit.undoes is not None and edit.undoes <= mark.seq)]
-    return all(edit.seq in undone for edit in behind)
-
-
 def reopen(session: Session, case_id: str) -> bool:
     """Mark a case as open again if the person has gone back behind saying that it is done; tell whether that was so."""
-    mark = _last_mark(session, case_id)
-    if mark is None or not mark.value or is_done(session, case_id):
+    said = [mark.value for mark in session.marks(case_id) if mark.what == "case-done"]
+    if not said or not said[-1] or session.is_done(case_id):
         return False
     session.mark(case_id, "case-done", False)
     return True
-
-
-def _last_mark(session: Session, case_id: str) -> MarkRow | None:
-    marks = [mark for mark in session.marks(case_id) if mark.what == "case-done"]
-    return marks[-1] if marks else None
 
 
 def record_mask(session: Session, case_id: str, mask: Labels) -> int:

@@ -16,7 +16,6 @@ from typing import TypeVar
 import numpy as np
 
 from napari_breastseg.errors import InputError, SessionError
-from napari_breastseg.loop.approval import is_done
 from napari_breastseg.loop.glances import Glance, Glances, Vector
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.session import Session
@@ -172,7 +171,7 @@ def in_words(glance: Glance, place: Place, corrected: int, above: int) -> tuple[
 
 def _is_done(session: Session, case_id: str) -> bool:
     """Tell whether a person has edited a case or called it done."""
-    return session.seq(case_id) > 0 or is_done(session, case_id)
+    return session.seq(case_id) > 0 or session.is_done(case_id)
 
 
 def _each(case_ids: Sequence[str], look: Callable[[str], Job[T]], first: int, total: int) -> Job[tuple[dict[str, T], dict[str, str]]]:

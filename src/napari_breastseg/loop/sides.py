@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.case import UNDECIDED, slices
-from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, is_done
+from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL
 from napari_breastseg.session import Session
 
 Labels = npt.NDArray[np.uint8]
@@ -82,7 +82,7 @@ class Sides:
         learn = np.where(sides == _HELD_OUT, UNDECIDED, labels)
         if (learn == UNDECIDED).all() and (held_out == UNDECIDED).all():
             return None
-        return Corrected(case_id, seq, learn, held_out, strokes, is_done(self._session, case_id), kept_back)
+        return Corrected(case_id, seq, learn, held_out, strokes, self._session.is_done(case_id, seq), kept_back)
 
     def _sides(self, case_id: str, seq: int, kept_back: bool) -> tuple[Labels, int]:
         edits = self._session.edits(case_id)[:seq]

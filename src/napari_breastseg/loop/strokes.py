@@ -110,6 +110,12 @@ class PaintedMask:
         painted[...] = np.where(painted == known, shown, painted)
         known[...] = shown
 
+    def lay_over(self, predicted: Labels) -> None:
+        """Show the annotation over `predicted` from now on."""
+        self._predicted = predicted
+        z, y, x = predicted.shape
+        self.follow(((0, z), (0, y), (0, x)), self.annotation, ())
+
 
 def box_of_indices(places: Iterable[Any], shape: tuple[int, ...]) -> Box | None:
     """Return the smallest box around numpy indices, each a slice or an array of integers per axis; None if one is of another kind."""

@@ -149,11 +149,11 @@ class Annotations:
             raise InputError(f"The annotation of {case_id} has the versions 0 to {last}; {seq} is not one of them.")
         return self._rebuilt(case_id, seq).labels  # without the lock: what is past does not change, and strokes need not wait
 
-    def edits(self, case_id: str) -> list[EditRow]:
-        """Return all edits of a case, oldest first."""
+    def edits(self, case_id: str, after: int = 0) -> list[EditRow]:
+        """Return the edits of a case that followed the one with the number `after`, oldest first."""
         last = self.seq(case_id)
-        found = self._journal.rows("edit", "case_id=? AND seq<=?", (case_id, last))
-        if [row["seq"] for row in found] != list(range(1, last + 1)):
+        found = self._journal.rows("edit", "case_id=? AND seq>? AND seq<=?", (case_id, after, last))
+        if [row["seq"] for row in found] != list(range(after + 1, last + 1)):
             raise SessionError(f"Edits of {case_id} have vanished. {REPAIR}")
         return [EditRow(row["seq"], row["time"], row["tool"], box_of(row["box"]), row["voxels"], row["undoes"]) for row in found]
 

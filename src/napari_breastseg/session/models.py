@@ -118,16 +118,25 @@ class Models:
         return None if found is None else str(found)
 
     def use(self, sha: str) -> None:
-        """Make a model of the session the current one."""
+        """Make a model of the session the current one; if the gate refused it, record that a person decided so."""
+        made = [row for row in self.rounds() if row.candidate == sha]
+        refused = made and not any(row.adopted for row in made)
         with self._journal.transaction("The choice of the model"):
-            self._make_current(sha)
+            if self._make_current(sha) and refused:
+                self._overruled(made[-1], "")
 
-    def _make_current(self, sha: str) -> None:
+    def _make_current(self, sha: str) -> bool:
+        """Make a model the current one; tell whether it was not."""
         self.path(sha)
         before = self.current
-        if sha != before:
-            self._journal.set_head(CURRENT, sha)
-            self._journal.event(CURRENT, {"sha": sha, "before": before})
+        if sha == before:
+            return False
+        self._journal.set_head(CURRENT, sha)
+        self._journal.event(CURRENT, {"sha": sha, "before": before})
+        return True
+
+    def _overruled(self, row: RoundRow, note: str) -> None:
+        self._journal.event(OVERRULED, {"round": row.id, "sha": row.candidate, "reasons": list(row.reasons), "note": note})
 
     def _known(self, sha: str) -> None:
         if not self._journal.rows("model", "sha=?", (sha,)):
@@ -172,7 +181,7 @@ class Models:
             raise InputError(f"Round {number} was adopted already. Choose its version under Versions.")
         with self._journal.transaction("The choice of the model"):
             self._make_current(row.candidate)
-            self._journal.event(OVERRULED, {"round": number, "sha": row.candidate, "reasons": list(row.reasons), "note": note})
+            self._overruled(row, note)
 
     def rounds(self) -> list[RoundRow]:
         """Return all learning rounds, oldest first."""

@@ -249,6 +249,13 @@ class Session:
         parts.cases.row(case_id)
         return marking.marks(parts.journal, case_id)
 
+    def is_done(self, case_id: str, at: int | None = None) -> bool:
+        """Tell whether the person says that a case is done, or said so when its annotation stood at the seq `at`.
+
+        Going back behind that, by an undo or to an earlier version, opens the case again.
+        """
+        return self._open.timeline.is_done(case_id, self.seq(case_id) if at is None else at)
+
     def split(self, case_id: str, component_key: str) -> Literal["train", "held-out"]:
         """Return whether a corrected component trains or is held out; fixed by hash for ever, see :func:`split.split`."""
         self._open.cases.row(case_id)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, box_around, overlay, slices
-from napari_breastseg.session.annotations import Annotations, unpacked
+from napari_breastseg.session.annotations import CHECKOUT, Annotations, unpacked
 from napari_breastseg.session.cases import Cases
 from napari_breastseg.session.disk.text import understood
 from napari_breastseg.session.journal import Journal
@@ -49,13 +49,32 @@ class Timeline:
             return Version(self._annotations.seq(case_id), rows[-1].id if rows else None)
 
     def mask(self, case_id: str, version: Version) -> npt.NDArray[np.uint8]:
-        """Return the mask (z, y, x) of a version: 0 background, 1 tumour; background where neither says anything."""
+        """Return the mask (z, y, x) of a version: 0 background, 1 tumour; background where neither says anything.
+
+        In a case that is done no prediction adds to what was approved.
+        """
         annotation = self._annotations.at(case_id, version.seq)
-        if version.prediction is None:
+        if version.prediction is None or self.is_done(case_id, version.seq):
             return np.where(annotation == UNDECIDED, np.uint8(BACKGROUND), annotation)
         predicted = self._predictions.refined(case_id, version.prediction)
         assert predicted is not None
         return overlay(predicted, annotation)
+
+    def is_done(self, case_id: str, seq: int) -> bool:
+        """Tell whether the case was done when its annotation stood at `seq`.
+
+        It is once the person has said so, until that is taken back, or gone back behind by an undo or to an earlier version.
+        """
+        said = [mark for mark in marks(self._journal, case_id) if mark.what == "case-done" and mark.seq <= seq]
+        if not said or not said[-1].value:
+            return False
+        later = [edit for edit in self._annotations.edits(case_id, said[-1].seq) if edit.seq <= seq]
+        undone: set[int] = set()
+        for edit in reversed(later):  # an undo can be undone itself
+            if edit.undoes is not None and edit.seq not in undone:
+                undone.add(edit.undoes)
+        behind = [edit for edit in later if edit.tool.startswith(CHECKOUT) or (edit.undoes is not None and edit.undoes <= said[-1].seq)]
+        return all(edit.seq in undone for edit in behind)
 
     def moments(self, case_id: str) -> list[Moment]:
         """Return what happened to a case, oldest first; runs of strokes are one entry each."""

@@ -10,11 +10,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_breastseg.case import BACKGROUND, UNDECIDED
+from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.training.corrections import CorrectedWindow, balanced_accuracy, decided_dice
 from napari_breastseg.training.encoded import Plain, Source, encoder_of, probability
-from napari_breastseg.training.gate import Score
+from napari_breastseg.training.gate import FEW, Score
 from napari_breastseg.training.replay import Window
 
 FAR = 15
@@ -61,14 +61,16 @@ class Examiner:
         for mask, (_, window) in zip(masks, self.corrected, strict=True):
             if window.done:
                 done.setdefault(window.case, []).append((mask, window.decided))
+        healthy = frozenset(name for name, found in done.items() if not any((labels == TUMOUR).any() for _, labels in found))
         self._before = self._before or masks
         trained = balanced_accuracy((window.learn, mask) for mask, (_, window) in zip(masks, self.corrected, strict=True))
         return Score(
             held_out=balanced_accuracy((window.held_out, mask) for mask, (_, window) in zip(masks, self.corrected, strict=True)),
             corrected=0.0 if trained is None else trained,
             replay=replay,
-            cases={name: _dice(found) for name, found in done.items()},
-            unseen=frozenset(self._kept_back & done.keys()),
+            cases={name: float(_false(found) <= FEW) if name in healthy else _dice(found) for name, found in done.items()},
+            unseen=frozenset(self._kept_back & done.keys() - healthy),
+            healthy=healthy,
             false=false + sum(map(_false, done.values())),
             flipped=sum(int(((new ^ old) & far).sum()) for new, old, far in zip(masks, self._before, self._far, strict=True)),
             tumour=sum(int(mask.sum()) for mask, far in zip(self._before, self._far, strict=True) if far.any()),

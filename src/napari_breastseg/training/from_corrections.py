@@ -45,7 +45,7 @@ BLENDS = (1.0, 0.75, 0.5, 0.35, 0.2, 0.1)
 SAVE_EVERY = 20
 """Steps between two states on disk, from which a killed round goes on."""
 MOST_WINDOWS = 96
-"""Corrected windows that a round looks at; those of the cases corrected longest ago are left out first, but for the tests."""
+"""Corrected windows that a round looks at, at most half of them tests; those of the cases corrected longest ago are left out first."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,24 @@ class LearnResult:
         safetensors, with its card beside it.
     decision : Decision
     seconds : float
+    left_out : tuple of str
+        Names of the corrections that the model cannot read, about which the reasons say why.
     """
 
     weights: Path
     decision: Decision
     seconds: float
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Material:
-    """The windows of a round, as images."""
+    """The windows of a round, as images, and why some cases have none."""
 
     corrected: list[CorrectedWindow]
     practice: list[Window]
     exam: list[list[Window]]
+    left_out: Mapping[str, str]
 
 
 def learn(
@@ -122,11 +126,13 @@ def learn(
                 raise
     else:
         raise ComputeError("There is too little memory to learn. Close other programs and try again.")
+    left_out = [f"{name} was left out: {why}" for name, why in material.left_out.items()]
+    decision = replace(decision, reasons=(*decision.reasons, *left_out))
     card = dict(parent.card) | {
         "parent": parent.sha,
         "base": origin.sha,
         "started_from": first.sha,
-        "trained_on": f"{origin.card.get('trained_on', 'unknown')}; then corrections on {len(corrections)} case(s)",
+        "trained_on": f"{origin.card.get('trained_on', 'unknown')}; then corrections on {len(corrections) - len(left_out)} case(s)",
         "learning": asdict(config),
         "trained": rung.trained,
         "memory_steps": given_up,
@@ -138,23 +144,44 @@ def learn(
         "software": software(),
     }
     path = save_model(candidate, card, folder)
-    return LearnResult(path, decision, time.perf_counter() - started)
+    return LearnResult(path, decision, time.perf_counter() - started, tuple(material.left_out))
 
 
 def _material(parent: Model, corrections: Sequence[Correction], config: LearnConfig) -> Job[_Material]:
     preset = parent.preset
-    windows = []
+    windows: list[CorrectedWindow] = []
+    left_out: dict[str, str] = {}
     for number, one in enumerate(corrections):
         yield Progress(number, len(corrections), "Reading the corrections")
-        windows += load_windows(one, preset)
+        try:
+            windows += load_windows(one, preset)
+        except InputError as error:  # a case that this model cannot read must not keep it from learning from the others
+            left_out[one.name] = str(error)
+    if left_out and len(left_out) == len(corrections):
+        raise InputError(next(iter(left_out.values())))
     if not any((window.learn != UNDECIDED).any() for window in windows):
         raise InputError("There are no corrections to learn from in the breasts. Paint or erase a few places first.")
     if not any(trains(window, config) for window in windows):
         raise InputError("Nothing was corrected since the last round but what is kept back as a test. Correct more, then learn again.")
-    windows.sort(key=lambda window: window.rounds_ago if window.weight else -1)
     practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
     exam = exam_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
-    return _Material(windows[:MOST_WINDOWS], practice, exam)
+    return _Material(latest(windows, MOST_WINDOWS), practice, exam, left_out)
+
+
+def latest(windows: Sequence[CorrectedWindow], most: int) -> list[CorrectedWindow]:
+    """Return at most so many windows, tests first, then those that train by the rounds that learned from them.
+
+    At most half are tests. What was corrected last stays.
+
+    Parameters
+    ----------
+    windows : sequence of CorrectedWindow
+        In the order in which their cases were first corrected.
+    most : int
+    """
+    tests = [window for window in windows if not window.weight][-(most // 2) :]
+    train = sorted((window for window in reversed(windows) if window.weight), key=lambda window: window.rounds_ago)[: most - len(tests)]
+    return tests + sorted(reversed(train), key=lambda window: window.rounds_ago)
 
 
 def _attempt(

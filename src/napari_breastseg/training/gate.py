@@ -20,7 +20,7 @@ MORE_FALSE = 0.10
 FLIPPED = 0.02
 """Largest share of the tumour's volume that may change far from all corrections."""
 FEW = 5
-"""Voxels that neither of the last two rules minds: about the smallest part that a mask may have."""
+"""Voxels that neither of the last two rules minds, nor a case without tumour: about the smallest part that a mask may have."""
 UNSEEN = 2
 """Cases that are done and were never trained on, fewer of which cannot stand in for a replay set: all else was practised."""
 ENOUGH = 10
@@ -42,7 +42,9 @@ class Score:
     cases : mapping of str to float
         Dice of each case that is done, where it is decided.
     unseen : frozenset of str
-        Those of these cases that were never trained on.
+        Those of these cases that show tumour and were never trained on.
+    healthy : frozenset of str
+        Those that show no tumour: their Dice is 1 up to :data:`FEW` false voxels and 0 beyond, so no mean of Dice counts them.
     false : int
         Healthy voxels of these cases that are taken for tumour.
     flipped, tumour : int
@@ -55,6 +57,7 @@ class Score:
     replay: Sequence[float] = ()
     cases: Mapping[str, float] = field(default_factory=dict)
     unseen: frozenset[str] = frozenset()
+    healthy: frozenset[str] = frozenset()
     false: int = 0
     flipped: int = 0
     tumour: int = 0
@@ -79,6 +82,7 @@ class Score:
             "replay_mean": self.replay_mean,
             "cases": {name: round(value, 4) for name, value in self.cases.items()},
             "unseen": sorted(self.unseen),
+            "healthy": sorted(self.healthy),
             "false_voxels": self.false,
             "flipped_voxels": self.flipped,
         }
@@ -149,9 +153,12 @@ def _named(score: Score) -> dict[str, float]:
 
 
 def change_interval(candidate: Score, parent: Score, draws: int = 2000) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of the mean change in Dice over all cases; None if they are fewer than :data:`ENOUGH`."""
+    """Return the 95 % bootstrap interval of the mean change in Dice over all cases that show tumour.
+
+    None if they are fewer than :data:`ENOUGH`.
+    """
     before, after = _named(parent), _named(candidate)
-    changes = np.array([after[name] - before[name] for name in before])
+    changes = np.array([after[name] - before[name] for name in before if name not in parent.healthy])
     if len(changes) < ENOUGH:
         return None
     means = changes[np.random.default_rng(0).integers(len(changes), size=(draws, len(changes)))].mean(1)
@@ -165,9 +172,10 @@ def _gains(candidate: Score, parent: Score) -> list[str]:
         reasons.append(f"mean Dice on the replay set: {parent.replay_mean:.3f} to {candidate.replay_mean:.3f}")
     elif candidate.unseen_mean is not None and parent.unseen_mean is not None:
         reasons.append(f"mean Dice of {len(candidate.unseen)} cases kept back: {parent.unseen_mean:.3f} to {candidate.unseen_mean:.3f}")
-    if candidate.cases:
-        before, after = (sum(score.cases.values()) / len(score.cases) for score in (parent, candidate))
-        reasons.append(f"mean Dice of {len(candidate.cases)} case(s) that are done: {before:.3f} to {after:.3f}")
+    shown = candidate.cases.keys() - candidate.healthy
+    if shown:
+        before, after = (sum(score.cases[name] for name in shown) / len(shown) for score in (parent, candidate))
+        reasons.append(f"mean Dice of {len(shown)} case(s) that are done: {before:.3f} to {after:.3f}")
     if candidate.held_out is not None and parent.held_out is not None:
         reasons.append(f"held-out corrections: {parent.held_out:.3f} to {candidate.held_out:.3f}")
     else:

@@ -12,8 +12,9 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
-from napari_breastseg.case import BACKGROUND, REFINED_WITH, Case, Prediction, overlay
+from napari_breastseg.case import BACKGROUND, REFINED_WITH, Box, Case, Prediction, overlay
 from napari_breastseg.errors import SessionError
+from napari_breastseg.loop.recorder import Mark
 from napari_breastseg.session import Session
 from napari_breastseg.widgets.desk.jobs import JobRunner
 from napari_breastseg.widgets.desk.journal import StrokeJournal
@@ -51,6 +52,8 @@ class Desk(QObject):
         What was recovered when the session was opened, until something new happens in it.
     interrupted : str or None
         The kind of the job that ran when the case was last looked at, until something new happens.
+    done : bool
+        Whether the person is done with the case: no prediction adds to what was approved.
     refined : bool
         Whether the prediction that is shown followed the strokes on the case.
     refusal : str
@@ -77,6 +80,7 @@ class Desk(QObject):
         self.painter: TumourPainter | None = None
         self.model: str | None = None
         self.refined = False
+        self.done = False
         self._predicted: npt.NDArray[np.uint8] | None = None
         self._keeper: ViewKeeper | None = None
         self.jobs.started.connect(self._on_news)
@@ -205,6 +209,9 @@ class Desk(QObject):
         self.journal = StrokeJournal(session, case_id)
         self.journal.failed.connect(tell)
         self.journal.saved.connect(self.saved)
+        self.journal.changed.connect(self._on_steps)
+        self.journal.marked.connect(self._on_marked)
+        self.done = shown.done
         if shown.prediction is not None:
             self._take(shown.prediction)
         layer = self._attach(shown.annotation, shown.mask)
@@ -250,11 +257,25 @@ class Desk(QObject):
         if self.painter is not None:
             self.painter.detach()
             old = self.painter.layer
-        predicted = np.full(self.view.case.shape, BACKGROUND, np.uint8) if self._predicted is None else self._predicted
+        predicted = self._below(self.view)
         shown = overlay(predicted, annotation) if mask is None else mask
         layer = self.view.show_tumour(shown, self.model, not self.read_only, old)
         self.painter = TumourPainter(layer, predicted, annotation, self.journal, self.view.bring_into_view)
         return layer
+
+    def _below(self, view: CaseView) -> npt.NDArray[np.uint8]:
+        """Return what shows where nothing is annotated."""
+        return np.full(view.case.shape, BACKGROUND, np.uint8) if self._predicted is None or self.done else self._predicted
+
+    def _on_steps(self, box: Box, values: npt.NDArray[np.uint8]) -> None:
+        """Let the tumour layer that is there now follow what undo, redo or another process changed."""
+        if self.painter is not None:
+            self.painter.follow(box, values)
+
+    def _on_marked(self, mark: Mark) -> None:
+        if mark.what == "case-done" and mark.value != self.done and self.painter is not None and self.view is not None:
+            self.done = mark.value
+            self.painter.lay_over(self._below(self.view))
 
     def _leave_case(self) -> Labels | None:
         """Stop watching the tumour layer, which can then no longer be painted on, and save what waits.
@@ -268,7 +289,8 @@ class Desk(QObject):
         journal, self.journal = self.journal, None
         if self.view is not None:
             self.view.leave()
-        self.view, self.case_id, self._predicted, self.model, self.refined, self.refusal = None, None, None, None, False, ""
+        self.view, self.case_id, self._predicted, self.model, self.refusal = None, None, None, None, ""
+        self.refined, self.done = False, False
         if painter is not None:
             painter.detach()
             painter.layer.mode = "pan_zoom"

@@ -1,8 +1,10 @@
-"""The recorder of one case, heard in the window's own thread."""
+"""The recorder of one case, heard in the window's own thread, and no longer once it is closed."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
@@ -35,14 +37,18 @@ class StrokeJournal(QObject):
     marked = Signal(object)
     failed = Signal(object)
 
+    _told = Signal(object, object)
+    """A signal above and its values, on the way from the recorder's thread."""
+
     def __init__(self, session: Session, case_id: str) -> None:
         super().__init__()
         self._waiting: deque[Stroke] = deque()
         self.recorded.connect(self._on_recorded)
-        heard = Listener(self.recorded.emit, self.changed.emit, self.nothing.emit, self.marked.emit, self.failed.emit)
+        self._closed = False
+        self._told.connect(self._tell)
+        heard = Listener(*map(self._teller, (self.recorded, self.changed, self.nothing, self.marked, self.failed)))
         self._recorder = Recorder(session, case_id, heard)
         self.retry = self._recorder.retry
-        self.close = self._recorder.close
 
     @property
     def seq(self) -> int:
@@ -68,6 +74,19 @@ class StrokeJournal(QObject):
         if isinstance(item, Stroke):
             self._waiting.append(item)
         self._recorder.add(item)
+
+    def close(self) -> int:
+        """Save what waits, and return the number of strokes that could not be saved; nothing is told any more."""
+        unsaved = self._recorder.close()
+        self._closed = True
+        return unsaved
+
+    def _teller(self, signal: Any) -> Callable[..., None]:
+        return lambda *values: self._told.emit(signal, values)
+
+    def _tell(self, signal: Any, values: tuple[Any, ...]) -> None:
+        if not self._closed:  # else another case may be in front of the person by now
+            signal.emit(*values)
 
     def _on_recorded(self, item: Edited, seq: int) -> None:
         if isinstance(item, Stroke):

@@ -34,6 +34,8 @@ class Shown:
     annotation : ndarray
     mask : ndarray
         The annotation laid over the prediction, background where neither says anything.
+    done : bool
+        Whether the person is done with the case.
     prediction : Prediction or None
         Its probability and coarse mask are read when they are shown.
     view : ViewState or None
@@ -48,6 +50,7 @@ class Shown:
     layers: Sequence[LayerDataTuple]
     annotation: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.uint8]
+    done: bool
     prediction: Prediction | None
     view: ViewState | None
     start: int
@@ -118,14 +121,15 @@ def reading(session: Session, locked_by: str, case_id: str | None, slabs: Slabs,
     with ThreadPoolExecutor(max_workers=1) as aside:
         images = None if start is None else aside.submit(case_layers, case, slabs, start)
         annotation, prediction = session.annotation(case_id), session.prediction(case_id, in_memory=False)
-        mask = overlay(np.zeros_like(annotation) if prediction is None else prediction.refined, annotation)
+        done = session.is_done(case_id)
+        mask = overlay(np.zeros_like(annotation) if prediction is None or done else prediction.refined, annotation)
     if images is None or start is None:
         yield Progress(1, 2, "Reading what is shown")
         start = _fullest(mask)
         layers = case_layers(case, slabs, start)
     else:
         layers = images.result()
-    return Opened(session, locked_by, case_id, Shown(case, layers, annotation, mask, prediction, view, start, given))
+    return Opened(session, locked_by, case_id, Shown(case, layers, annotation, mask, done, prediction, view, start, given))
 
 
 def _slice_of(view: ViewState, case: Case) -> int | None:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView
+from qtpy.QtWidgets import QAbstractItemView, QMessageBox, QWidget
 
 from napari_breastseg.session import RoundRow
 from napari_breastseg.widgets.parts.models_table import figures_table, fill_row
@@ -26,6 +26,10 @@ _MEANING = {
     "replay_mean": "Mean Dice on examinations of a fixed set, so that nothing is forgotten",
 }
 _SIDES = ("parent", "candidate", "base")
+_RISK = (
+    "The gate did not adopt this version:\n\n{reasons}\n\nIt will predict and be learned from all the same, and that you decided so is "
+    "recorded. You can go back to the version before at any time. Use it anyway?"
+)
 SAME = 0.0005
 """Figures that differ by less look the same."""
 
@@ -68,6 +72,12 @@ def measured(figures: Mapping[str, Any]) -> Iterator[Measured]:
     for name in dict.fromkeys(name for side in cases for name in side):
         meaning = "Dice with this case, which is done, in what is annotated of it"
         yield Measured(str(name), meaning, *(_number(side.get(name)) for side in cases))
+
+
+def taken_anyway(parent: QWidget, learned: RoundRow) -> bool:
+    """Ask the person whether to use the version that the gate refused in this round."""
+    reasons = "\n".join(f"• {reason}" for reason in learned.reasons)
+    return QMessageBox.question(parent, "Use it anyway?", _RISK.format(reasons=reasons)) == QMessageBox.StandardButton.Yes
 
 
 def verdict(learned: RoundRow, current: str | None) -> str:

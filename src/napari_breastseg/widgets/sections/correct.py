@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QButtonGroup, QCheckBox, QSpinBox
 
 from napari_breastseg.case import Box
 from napari_breastseg.errors import InputError
-from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case, is_done
+from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case
 from napari_breastseg.loop.recorder import Edited, Mark, Step
 from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.desk.journal import StrokeJournal
@@ -108,10 +108,10 @@ class CorrectSection(Section):
         if journal is self._journal:
             return
         self._journal = journal
-        self.refine.hint.setVisible(False)
+        self.refine.on_case()
         self.retry.setVisible(False)
         self.saved.setText("")
-        if journal is None or self.desk.session is None or self.desk.case_id is None:
+        if journal is None:
             return
         journal.changed.connect(lambda *_: self.refine.on_steps())
         journal.saved.connect(self._on_saved)
@@ -119,7 +119,7 @@ class CorrectSection(Section):
         journal.nothing.connect(self._on_nothing)
         journal.marked.connect(self._on_marked)
         self._on_saved(journal.seq)
-        self.case_done.setChecked(is_done(self.desk.session, self.desk.case_id))
+        self.case_done.setChecked(self.desk.done)
 
     def _take(self, mode: str) -> None:
         layer = self.desk.tumour_layer()
@@ -192,9 +192,7 @@ class CorrectSection(Section):
     def _mark_case(self) -> None:
         view, painter, done = self.desk.view, self.desk.painter, self.case_done.isChecked()
         if done and view is not None and painter is not None:
-            approved = approved_case(painter.layer.data, painter.annotation, view.case.geometry)
-            if approved is not None:
-                painter.approve(*approved, CASE_TOOL)
+            painter.approve(*approved_case(painter.layer.data, painter.annotation, view.case.geometry), CASE_TOOL)
         self._mark(Mark("case-done", done))
 
     def _mark(self, mark: Mark) -> None:
@@ -205,9 +203,8 @@ class CorrectSection(Section):
         if mark.what == "slice-reviewed":
             self.say(f"Slice {AXES[mark.value['axis']]} = {mark.value['index']} is reviewed.")
         else:
+            taken_back = self.case_done.isChecked()  # by an undo, not with the button
             self.case_done.setChecked(mark.value)
-            self.say(
-                "The case is done. Learn from it, or open the next."
-                if mark.value
-                else "The case is open again. Undo takes back what was approved."
-            )
+            self.refine.refresh()
+            open_again = "The case is open again." if taken_back else "The case is open again; what was approved stays your annotation."
+            self.say("The case is done. Learn from it, or open the next." if mark.value else open_again)

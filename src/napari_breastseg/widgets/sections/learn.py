@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from html import escape
 
-from qtpy.QtWidgets import QCheckBox, QMessageBox
+from qtpy.QtWidgets import QCheckBox
 
 from napari_breastseg.errors import InputError
 from napari_breastseg.progress import Job, Progress
@@ -14,17 +14,13 @@ from napari_breastseg.session.opening import LEARNING_INTERRUPTED
 from napari_breastseg.widgets.desk.core_jobs import learning, overruling, using
 from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.desk.reading import Reading
-from napari_breastseg.widgets.parts.learn_figures import GateTable, verdict
+from napari_breastseg.widgets.parts.learn_figures import GateTable, taken_anyway, verdict
 from napari_breastseg.widgets.parts.learned import Learned
 from napari_breastseg.widgets.parts.loss_curve import LossCurve
 from napari_breastseg.widgets.parts.section import JobBar, Section, button, row
 from napari_breastseg.widgets.parts.where import Where
 from napari_breastseg.widgets.parts.words import when
 
-_RISK = (
-    "The gate did not adopt this version:\n\n{reasons}\n\nIt will predict and be learned from all the same, and that you decided so is "
-    "recorded. You can go back to the version before at any time. Use it anyway?"
-)
 _CANCELLED = (
     "Cancelled; the model stays as it was. What was computed is kept, and <b>Learn</b> goes on there unless you correct more first."
 )
@@ -170,8 +166,7 @@ class LearnSection(Section):
         learned, session = self._round, self.desk.session
         if learned is None or session is None:
             raise InputError("There is no version that was not adopted. Learn first.")
-        reasons = "\n".join(f"• {reason}" for reason in learned.reasons)
-        if QMessageBox.question(self, "Use it anyway?", _RISK.format(reasons=reasons)) == QMessageBox.StandardButton.Yes:
+        if taken_anyway(self, learned):
             self._switch(lambda: overruling(session, learned.id))
 
     def _back(self) -> None:

@@ -13,6 +13,7 @@ from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.desk.journal import StrokeJournal
 from napari_breastseg.widgets.desk.reading import Reading
 from napari_breastseg.widgets.parts.history import History, read_history
+from napari_breastseg.widgets.parts.learn_figures import taken_anyway
 from napari_breastseg.widgets.parts.models_table import ModelsTable
 from napari_breastseg.widgets.parts.section import Section, button
 from napari_breastseg.widgets.parts.thumbnails import Rgb, thumbnail
@@ -199,7 +200,9 @@ class VersionsSection(Section):
         self._use(chosen)
 
     def _use(self, sha: str) -> None:
-        session = self.desk.session
+        session, learned = self.desk.session, self._history.rounds.get(sha)
+        if learned is not None and not learned.adopted and not taken_anyway(self, learned):
+            return
         if session is not None:
             self.desk.jobs.start("versions", "Changing the model", lambda: using(session, sha), lambda _: self._on_used(sha))
 

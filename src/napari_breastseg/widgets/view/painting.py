@@ -57,7 +57,6 @@ class TumourPainter:
         layer.events.selected_label.connect(self._on_label)
         layer.bind_key(UNDO_KEY, lambda _: self.undo(), overwrite=True)
         layer.bind_key(REDO_KEY, lambda _: self.redo(), overwrite=True)
-        journal.changed.connect(self._on_changed)
 
     @property
     def annotation(self) -> npt.NDArray[np.uint8]:
@@ -76,7 +75,6 @@ class TumourPainter:
         self.layer.events.selected_label.disconnect(self._on_label)
         self.layer.bind_key(UNDO_KEY, None, overwrite=True)
         self.layer.bind_key(REDO_KEY, None, overwrite=True)
-        self._journal.changed.disconnect(self._on_changed)
         self._announced.clear()
 
     def undo(self) -> None:
@@ -100,6 +98,17 @@ class TumourPainter:
         stroke = self._mask.approve(box, where, tool)
         if stroke is not None:
             self._journal.add(stroke)
+
+    def follow(self, box: Box, values: npt.NDArray[np.uint8]) -> None:
+        """Draw what the session now says within `box`."""
+        self._mask.follow(box, values, self._journal.waiting())
+        self.layer.refresh()
+        self._show_box(box)
+
+    def lay_over(self, predicted: npt.NDArray[np.uint8]) -> None:
+        """Draw the annotation over something else than before."""
+        self._mask.lay_over(predicted)
+        self.layer.refresh()
 
     def _on_paint(self, event: Event) -> None:
         atoms = getattr(event, "value", ())
@@ -132,9 +141,3 @@ class TumourPainter:
         if self.layer.selected_label not in (BACKGROUND, TUMOUR):
             self.layer.selected_label = TUMOUR
             inform("This layer knows one label, 1 for tumour; use the eraser for healthy tissue.")
-
-    def _on_changed(self, box: Box, values: npt.NDArray[np.uint8]) -> None:
-        """Draw what the session now says within `box`."""
-        self._mask.follow(box, values, self._journal.waiting())
-        self.layer.refresh()
-        self._show_box(box)
