@@ -15,7 +15,7 @@ from napari_breastseg.loop import AnnotationLoop, annotation_loop
 from napari_breastseg.loop.annotation_loop import restarts, unlike
 from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress, run
-from napari_breastseg.session import Session
+from napari_breastseg.session import Edit, Session
 from napari_breastseg.session.disk.places import WORK
 from napari_breastseg.session.rows import RoundRow, Version
 
@@ -102,6 +102,30 @@ def test_a_refused_candidate_is_kept_but_not_used(session: Session, case_id: str
     assert outcome.model in {m.sha for m in session.models()}
     session.use_model(outcome.model)
     assert session.current_model == outcome.model
+
+
+@pytest.mark.usefixtures("corrected")
+def test_a_case_whose_images_are_gone_is_left_out_and_that_is_said(
+    session: Session, case_id: str, loop: AnnotationLoop, learner: Learner, tiny_case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = session.add_case(replace(tiny_case, name="gone", images=tiny_case.images + 1))
+    session.record(gone, Edit(((2, 3), (2, 9), (2, 9)), np.ones((1, 7, 7), bool), 1, "brush", 0))
+    write, missing = annotation_loop._write_images, {"gone"}
+
+    def vanished(case: Case, path: Path) -> None:
+        if case.name in missing:
+            raise SessionError("Its images are no longer where they were. Put them back.")
+        write(case, path)
+
+    monkeypatch.setattr(annotation_loop, "_write_images", vanished)
+    learner("adopt")
+    outcome = run(loop.learn())
+    assert outcome.reasons == ("a reason", "gone was left out: Its images are no longer where they were. Put them back.")
+    (row,) = session.rounds()
+    assert row.seqs == {case_id: 2} and set(row.figures["split"]["trained_voxels"]) == {case_id}
+    missing.add("tiny")
+    with pytest.raises(InputError, match="no longer where they were"):
+        run(loop.learn())
 
 
 @pytest.mark.usefixtures("corrected")
