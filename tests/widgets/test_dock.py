@@ -270,6 +270,8 @@ def test_a_case_that_is_done_stays_as_it_was_approved(predicted: BreastSegWidget
     assert again.correct.hint.text() == "The case is open again." and not again.correct.case_done.isChecked()
     for what in (again.desk.painter.layer.data, again.desk.session.mask(again.desk.case_id)):
         assert (what[-1] == 1).all() and what[9, 3, 3] == 1
+    millilitres = again.desk.painter.layer.data.sum() * again.desk.view.case.geometry.voxel_ml
+    assert f"Tumour: {millilitres:.2f} mL" in again.predict.hint.text()
 
 
 def test_what_a_case_saves_as_it_is_left_is_not_said_of_the_next(

@@ -276,6 +276,7 @@ class Desk(QObject):
         if mark.what == "case-done" and mark.value != self.done and self.painter is not None and self.view is not None:
             self.done = mark.value
             self.painter.lay_over(self._below(self.view))
+            self.changed.emit()
 
     def _leave_case(self) -> Labels | None:
         """Stop watching the tumour layer, which can then no longer be painted on, and save what waits.
