@@ -126,6 +126,11 @@ def test_a_case_whose_images_are_gone_is_left_out_and_that_is_said(
     missing.add("tiny")
     with pytest.raises(InputError, match="no longer where they were"):
         run(loop.learn())
+    missing.remove("gone")
+    session.undo(gone)
+    session.record(gone, Edit(((2, 3), (2, 4), (2, 4)), np.ones((1, 2, 2), bool), 1, "brush", 2))
+    with pytest.raises(InputError, match="too little to learn from: 2 stroke"):
+        run(loop.learn())
 
 
 @pytest.mark.usefixtures("corrected")

@@ -10,7 +10,7 @@ import pytest
 from napari_breastseg.case import UNDECIDED, Box, Case, Geometry, Prediction, slices
 from napari_breastseg.loop.approval import CASE_TOOL, approve, approved_case, reopen
 from napari_breastseg.loop.sides import Corrected, Sides
-from napari_breastseg.session import Edit, Session
+from napari_breastseg.session import Edit, Session, Version
 
 Paint = Callable[..., int]
 
@@ -176,6 +176,9 @@ def test_no_prediction_adds_to_a_case_that_is_done(session: Session, case_id: st
     assert session.annotation(case_id)[shape[0] - 1, -1, -1] == UNDECIDED
     np.testing.assert_array_equal(session.mask(case_id), first)
     np.testing.assert_array_equal(session.mask(case_id, before), first)
+    session.add_prediction(case_id, Prediction("2" * 64, second.astype(np.float32), second, second))
+    shares = session.compare(case_id, Version(0, 2), session.now(case_id)).shares
+    assert [(share.kind, share.added, share.removed) for share in shares] == [("done", 0, 4), ("edit", 4, 0)]
     session.undo(case_id)
     np.testing.assert_array_equal(session.mask(case_id), second)
 

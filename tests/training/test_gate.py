@@ -107,6 +107,10 @@ def test_a_stray_voxel_in_a_case_without_tumour_outweighs_no_case_with_one() -> 
     assert decision.figures["change_ci95"] == pytest.approx((-0.045, -0.045))
     assert any("mean Dice of the cases kept back fell from 0.700 to 0.655" in reason for reason in decision.reasons)
     worse = replace(before, cases={**before.cases, "case 10": 1.0})
+    many = replace(
+        PARENT, cases={"tumour": 0.9} | {f"healthy {i}": 1.0 for i in range(9)}, healthy=frozenset(f"healthy {i}" for i in range(9))
+    )
+    assert not judge(replace(many, corrected=0.9, cases={**many.cases, "tumour": 0.0}), many, many).adopted, "they buy no loss of tumour"
     assert not judge(replace(worse, corrected=0.9, cases={**worse.cases, "case 10": 0.0, "case 0": 0.6}), worse, worse).adopted
 
 

@@ -297,6 +297,23 @@ def test_what_a_case_saves_as_it_is_left_is_not_said_of_the_next(
     assert not predicted.correct.case_done.isChecked() and not desk.done and "done" not in predicted.correct.hint.text()
 
 
+def test_what_fails_as_a_case_is_left_is_told(
+    predicted: BreastSegWidget, settled: Any, tiny_case: Case, notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = predicted.desk
+    other = desk.session.add_case(replace(tiny_case, images=tiny_case.images + 1))
+
+    def full(*_: Any) -> int:
+        time.sleep(0.3)
+        raise SessionError("The disk is full. Free some space.")
+
+    monkeypatch.setattr(Session, "mark", full)
+    predicted.correct.case_done.click()
+    desk.show_case(other)
+    settled(predicted)
+    assert desk.case_id == other and notices == ["The disk is full. Free some space."]
+
+
 def test_an_undo_reaches_the_layer_that_takes_the_place_of_the_one_it_was_asked_on(predicted: BreastSegWidget, settled: Any) -> None:
     desk = predicted.desk
     paint(predicted, (9, 3, 3))

@@ -95,6 +95,8 @@ def when(time: str) -> str:
 def _by(share: Share) -> str:
     if share.kind == "edit":
         return f"{share.by}, edit {share.number}"
+    if share.kind == "done":
+        return "case done"
     if share.kind == "nothing":
         return "nothing predicted or drawn"
     return f"{share.kind} {share.number} by model {share.by[:12]}"

@@ -16,7 +16,7 @@ from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict, refine
 from napari_breastseg.inference.refine import fingerprint
 from napari_breastseg.loop.sides import Corrected, Sides
-from napari_breastseg.loop.workplace import workplace
+from napari_breastseg.loop.workplace import go_on_with, workplace
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
@@ -189,12 +189,14 @@ class AnnotationLoop:
         check_enough(corrected)
         parent, config = self._current(), config or LearnConfig(seed=len(self.session.rounds()))
         base, seqs = self._base(parent), {one.case_id: one.seq for one in corrected}
-        names = unlike({one.case_id: self.session.case(one.case_id).name for one in corrected})
+        names = unlike({one.case_id: self._name(one.case_id) for one in corrected})
         again = restarts(self.session.rounds(), config.restart)
         done = [one.case_id for one in corrected if one.done]
         settings = {"parent": parent, "base": base, "again": again, "seqs": seqs, "done": done, "config": asdict(config)}
         with self.session.learning(seqs), workplace(self.session, settings) as folder:
             corrections, unread = self._on_disk(corrected, names, folder, again)
+            check_enough([one for one in corrected if names[one.case_id] not in unread])
+            go_on_with(folder, (one.name for one in corrections))
             kwargs = {
                 "model": self.session.model_path(parent),
                 "base": self.session.model_path(base),
@@ -237,6 +239,12 @@ class AnnotationLoop:
     def _rounds_ago(self, one: Corrected) -> int:
         """Count the adopted rounds that have already learned from these very corrections."""
         return sum(row.adopted and row.seqs.get(one.case_id) == one.seq for row in self.session.rounds())
+
+    def _name(self, case_id: str) -> str:
+        try:
+            return self.session.case(case_id).name
+        except SessionError:  # its images are linked, and the link may not be followed here
+            return case_id
 
     def _on_disk(
         self, corrected: Sequence[Corrected], names: Mapping[str, str], folder: Path, again: bool

@@ -30,7 +30,9 @@ def approved_case(mask: Labels, annotation: Labels, geometry: Geometry) -> tuple
     """
     near = (mask == TUMOUR) | (annotation != UNDECIDED)
     if not near.any():
-        near[len(near) // 2] = True
+        middle, reach = len(near) // 2, int(MARGIN / geometry.spacing[0])
+        slab: Box = ((max(0, middle - reach), min(len(near), middle + reach + 1)), (0, near.shape[1]), (0, near.shape[2]))
+        return slab, np.ones([stop - start for start, stop in slab], bool)
     ranges = []
     for axis, spacing in enumerate(geometry.spacing):
         found = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))

@@ -86,7 +86,7 @@ class Sides:
 
     def _sides(self, case_id: str, seq: int, kept_back: bool) -> tuple[Labels, int]:
         edits = self._session.edits(case_id)[:seq]
-        known, sides = self._known.get(case_id, (0, np.full(self._session.case(case_id).shape, _NONE, np.uint8)))
+        known, sides = self._known.get(case_id, (0, np.full(self._session.annotation(case_id, seq).shape, _NONE, np.uint8)))
         strokes = [edit for edit in edits if edit.undoes is None]
         trained = {
             edit.seq

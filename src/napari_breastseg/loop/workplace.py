@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,15 @@ def workplace(session: Session, settings: Mapping[str, Any]) -> Iterator[Path]:
         raise _unwritable(work, error) from error
     finally:
         _clear(work, keep_state=not ended)
+
+
+def go_on_with(work: Path, cases: Iterable[str]) -> None:
+    """Forget what a round reached in its folder if it read other cases than these, as where images were out of reach."""
+    path, text = work / f"cases{_STATE}", json.dumps(sorted(cases))
+    if _read(path) != text:
+        for state in work.glob(f"*{_STATE}"):
+            state.unlink()
+    write_atomically(path, text.encode())
 
 
 def _unwritable(work: Path, error: OSError) -> SessionError:

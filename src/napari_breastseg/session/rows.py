@@ -179,9 +179,10 @@ class Share:
     Parameters
     ----------
     kind : str
-        ``"edit"``, ``"prediction"``, ``"refinement"`` (a prediction that followed strokes), or ``"nothing"`` where neither says anything.
+        ``"edit"``, ``"prediction"``, ``"refinement"`` (a prediction that followed strokes), ``"done"`` where the case is done and nobody
+        painted, or ``"nothing"`` where neither says anything.
     number : int
-        The seq of the edit, or the number of the prediction.
+        The seq of the edit, or the number of the prediction or the mark.
     time : str
         When it was made, ISO 8601 in UTC.
     by : str
@@ -190,7 +191,7 @@ class Share:
         Voxels that became tumour, and that stopped being tumour.
     """
 
-    kind: Literal["edit", "prediction", "refinement", "nothing"]
+    kind: Literal["edit", "prediction", "refinement", "done", "nothing"]
     number: int
     time: str
     by: str

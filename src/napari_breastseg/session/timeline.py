@@ -65,7 +65,7 @@ class Timeline:
 
         It is once the person has said so, until that is taken back, or gone back behind by an undo or to an earlier version.
         """
-        said = [mark for mark in marks(self._journal, case_id) if mark.what == "case-done" and mark.seq <= seq]
+        said = self._said(case_id, seq)
         if not said or not said[-1].value:
             return False
         later = [edit for edit in self._annotations.edits(case_id, said[-1].seq) if edit.seq <= seq]
@@ -75,6 +75,10 @@ class Timeline:
                 undone.add(edit.undoes)
         behind = [edit for edit in later if edit.tool.startswith(CHECKOUT) or (edit.undoes is not None and edit.undoes <= said[-1].seq)]
         return all(edit.seq in undone for edit in behind)
+
+    def _said(self, case_id: str, seq: int) -> list[MarkRow]:
+        """Return the marks that say whether a case is done, made up to `seq`."""
+        return [mark for mark in marks(self._journal, case_id) if mark.what == "case-done" and mark.seq <= seq]
 
     def moments(self, case_id: str) -> list[Moment]:
         """Return what happened to a case, oldest first; runs of strokes are one entry each."""
@@ -124,7 +128,10 @@ class Timeline:
         rest = left & ~decided
         if rest.any():
             counts = int(np.count_nonzero(rest & added)), int(np.count_nonzero(rest & removed))
-            if model:
+            if self.is_done(case_id, version.seq):
+                mark = self._said(case_id, version.seq)[-1]
+                yield Share("done", mark.id, mark.time, "case done", *counts)
+            elif model:
                 yield Share("refinement" if model[0].refined else "prediction", model[0].id, model[0].time, model[0].model, *counts)
             else:
                 yield Share("nothing", 0, "", "", *counts)

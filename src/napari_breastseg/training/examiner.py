@@ -65,7 +65,11 @@ class Examiner:
         self._before = self._before or masks
         trained = balanced_accuracy((window.learn, mask) for mask, (_, window) in zip(masks, self.corrected, strict=True))
         return Score(
-            held_out=balanced_accuracy((window.held_out, mask) for mask, (_, window) in zip(masks, self.corrected, strict=True)),
+            held_out=balanced_accuracy(
+                (window.held_out, mask)
+                for mask, (_, window) in zip(masks, self.corrected, strict=True)
+                if not (window.kept_back and window.case in healthy)  # a whole slab in which a single voxel would count
+            ),
             corrected=0.0 if trained is None else trained,
             replay=replay,
             cases={name: float(_false(found) <= FEW) if name in healthy else _dice(found) for name, found in done.items()},

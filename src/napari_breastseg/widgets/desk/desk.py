@@ -273,10 +273,19 @@ class Desk(QObject):
             self.painter.follow(box, values)
 
     def _on_marked(self, mark: Mark) -> None:
-        if mark.what == "case-done" and mark.value != self.done and self.painter is not None and self.view is not None:
+        if mark.what == "case-done" and mark.value != self.done:
             self.done = mark.value
-            self.painter.lay_over(self._below(self.view))
-            self.changed.emit()
+            self._lay_over(self.view)
+
+    def _lay_over(self, view: CaseView | None) -> None:
+        """Show the annotation over what shows below it now; not while a stroke is being painted."""
+        if view is None or view is not self.view or self.painter is None:
+            return
+        if mouse_is_down():
+            QTimer.singleShot(_RELEASE_MS, lambda: self._lay_over(view))
+            return
+        self.painter.lay_over(self._below(view))
+        self.changed.emit()
 
     def _leave_case(self) -> Labels | None:
         """Stop watching the tumour layer, which can then no longer be painted on, and save what waits.

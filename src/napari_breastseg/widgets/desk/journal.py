@@ -1,4 +1,4 @@
-"""The recorder of one case, heard in the window's own thread, and no longer once it is closed."""
+"""The recorder of one case, heard in the window's own thread; once it is closed, only of failures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class StrokeJournal(QObject):
         self.recorded.connect(self._on_recorded)
         self._closed = False
         self._told.connect(self._tell)
-        heard = Listener(*map(self._teller, (self.recorded, self.changed, self.nothing, self.marked, self.failed)))
+        saved, changed, nothing, marked = map(self._teller, (self.recorded, self.changed, self.nothing, self.marked))
+        heard = Listener(saved, changed, nothing, marked, self.failed.emit)  # a failure is told in any case
         self._recorder = Recorder(session, case_id, heard)
         self.retry = self._recorder.retry
 
@@ -76,7 +77,7 @@ class StrokeJournal(QObject):
         self._recorder.add(item)
 
     def close(self) -> int:
-        """Save what waits, and return the number of strokes that could not be saved; nothing is told any more."""
+        """Save what waits, and return the number of strokes that could not be saved."""
         unsaved = self._recorder.close()
         self._closed = True
         return unsaved

@@ -63,6 +63,8 @@ def by(share: Share) -> str:
     """Name what made voxels what they are."""
     if share.kind == "edit":
         return f"{one_line(share.by, 40)} #{share.number}"
+    if share.kind == "done":
+        return "case done"
     if share.kind == "nothing":
         return "no prediction"
     return f"model {one_line(share.by[:8])}" + (", refined" if share.kind == "refinement" else "")
