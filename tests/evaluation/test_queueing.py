@@ -51,6 +51,7 @@ def looked(monkeypatch: pytest.MonkeyPatch, tiny_case: Case, tmp_path: Path) -> 
 
     def learn(loop: AnnotationLoop, config: Any) -> Job[tuple[bool, list[str]]]:
         yield Progress(0, 1, "learning")
+        assert not config.gate
         done = [loop.session.case(one) for one in loop.session.cases if loop.session.seq(one)]
         assert all((loop.session.mask(one) == truth).all() for one in loop.session.cases if loop.session.seq(one))
         parent = load_model(loop.session.model_path(str(loop.session.current_model)))
