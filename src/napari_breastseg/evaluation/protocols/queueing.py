@@ -165,8 +165,8 @@ def _text(report: Mapping[str, Any]) -> str:
         *rows,
         "",
         f"Mean Dice of the model's own predictions on {TESTED} fixed phantoms, half of them from another scanner, by the number of "
-        f"corrected cases out of pools of {report['pool']}; {seeds} pool(s); all that was learned is adopted, without the gate. Area: under "
-        "that curve, as a mean Dice.",
+        f"corrected cases out of pools of {report['pool']}; {seeds} pool(s); all that was learned is adopted, without the gate. Area: "
+        "under that curve, as a mean Dice.",
         f"The queue's area less that of random order, pool by pool: {cell(report['gain'], 3, '+')} (95 % bootstrap interval over pools); "
         f"larger in {better} of {seeds}.",
     ]
