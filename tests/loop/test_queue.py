@@ -160,7 +160,7 @@ def test_the_queue_holds_what_nobody_corrected(session: Session, cases: list[str
     approve(session, cases[1])
     rest = ask(session, weights)
     assert {one.case_id for one in rest} == set(cases) - {cases[1]} and rest[0].distance is not None
-    session.mark(cases[1], "case-done", False)
+    session.undo(cases[1])
     assert {one.case_id for one in ask(session, weights)} == set(cases)
 
 

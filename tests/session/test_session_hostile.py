@@ -352,7 +352,7 @@ def test_a_prediction_with_channels_in_the_place_of_a_mask_is_refused(kept: tupl
     for change in (["refined", [4096, 6, 16, 20], "|u1"], ["refined", [6, 16, 20], "<f8"], ["refined", [6, 16], "|u1"]):
         forge(folder, "prediction", arrays=json.dumps(json.loads(arrays) | {"refined": change}))
         with Session.open(folder) as session, pytest.raises(SessionError, match="makes no sense"):
-            session.mask(case_id)
+            session.prediction(case_id)
 
 
 def test_chunks_that_share_their_bytes_are_refused(kept: tuple[Path, str]) -> None:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.loop.glances import Glance, Glances, Vector
 from napari_breastseg.progress import Job, Progress, retold
@@ -170,8 +171,12 @@ def in_words(glance: Glance, place: Place, corrected: int, above: int) -> tuple[
 
 
 def _is_done(session: Session, case_id: str) -> bool:
-    """Tell whether a person has edited a case or called it done."""
-    return session.seq(case_id) > 0 or session.is_done(case_id)
+    """Tell whether a person has said anything of a case, and not taken it back, or called it done."""
+    try:
+        said = session.seq(case_id) > 0 and bool((session.annotation(case_id) != UNDECIDED).any())
+        return said or session.is_done(case_id)
+    except SessionError:  # what was said is damaged, but something was
+        return True
 
 
 def _each(case_ids: Sequence[str], look: Callable[[str], Job[T]], first: int, total: int) -> Job[tuple[dict[str, T], dict[str, str]]]:

@@ -13,7 +13,7 @@ from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.session import Session
 from napari_breastseg.session.disk.places import WORK, is_plain
 
-_SETTINGS = "settings.json"
+_SETTINGS, _CASES = "settings.json", "cases.json"
 _STATE = ".state"
 
 
@@ -56,7 +56,7 @@ def workplace(session: Session, settings: Mapping[str, Any]) -> Iterator[Path]:
 
 def go_on_with(work: Path, cases: Iterable[str]) -> None:
     """Forget what a round reached in its folder if it read other cases than these, as where images were out of reach."""
-    path, text = work / f"cases{_STATE}", json.dumps(sorted(cases))
+    path, text = work / _CASES, json.dumps(sorted(cases))
     if _read(path) != text:
         for state in work.glob(f"*{_STATE}"):
             state.unlink()
@@ -72,10 +72,10 @@ def _read(path: Path) -> str | None:
 
 
 def _clear(work: Path, keep_state: bool) -> None:
-    """Remove what an earlier round left, but for its state and the settings that this belongs to."""
+    """Remove what an earlier round left, but for its state and the settings and cases that this belongs to."""
     left = {path for path in work.iterdir() if keep_state and path.suffix == _STATE}
     if left:
-        left.add(work / _SETTINGS)
+        left |= {work / _SETTINGS, work / _CASES}
     for path in set(work.iterdir()) - left:
         path.unlink()
     if not left:
