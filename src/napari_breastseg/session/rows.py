@@ -186,7 +186,7 @@ class Share:
     time : str
         When it was made, ISO 8601 in UTC.
     by : str
-        The edit's tool, or the sha256 of the model.
+        The edit's tool, the sha256 of the model, or what was marked.
     added, removed : int
         Voxels that became tumour, and that stopped being tumour.
     """

@@ -2,8 +2,7 @@
 
 The pool is mixed, by halves: examinations as the base model learned from and examinations of another scanner. Each case that is picked is
 corrected completely, a learning round follows after every two, and what was learned is judged on a fixed mixed set. Both orders of a seed
-share pool, learning seeds and base model. The gate is off: it judges versions, not cases, and in two rounds what it happens to refuse
-decides more than what was corrected.
+share pool, learning seeds and base model. The gate is off, so that what is compared is what the cases teach, not how much of it may pass.
 """
 
 from __future__ import annotations
