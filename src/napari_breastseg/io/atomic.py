@@ -24,14 +24,14 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise InputError(f"{path} could not be written ({error.strerror or error}). Choose a folder that exists and has room.") from error
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make the new name itself durable; Windows has no such call and needs none."""
     if os.name != "posix":
         return

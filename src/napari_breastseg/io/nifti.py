@@ -49,11 +49,15 @@ def read_geometry(path: Path) -> Geometry:
 
 def _open(path: Path) -> tuple[str, list[NiftiFile]]:
     """Return the case's name and its opened files, whose headers agree."""
-    name, paths = series(path) if path.is_dir() else (_case_name(path), [path])
+    name, paths = series(path) if path.is_dir() else (case_name(path), [path])
+    return name, _opened(paths)
+
+
+def _opened(paths: Sequence[Path]) -> list[NiftiFile]:
     files = [open_nifti(file) for file in paths]
     if len(files) > 1:
         _check_phases_agree(files)
-    return name, files
+    return files
 
 
 def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
@@ -74,7 +78,16 @@ def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
         If phases are missing, empty, of different grids, or hold voxels that are no numbers; if the folder holds several cases; if the
         times do not fit; and whatever :func:`napari_breastseg.io.nifti_file.open_nifti` refuses.
     """
-    name, files = _open(path)
+    return _case(*_open(path), times)
+
+
+def read_phases(paths: Sequence[Path], times: Sequence[float] | None = None) -> Case:
+    """Read one case from the files of its phases, which may lie among those of other cases; see :func:`read_nifti`."""
+    name = case_name(paths[0])
+    return _case(name, _opened(in_order(name, paths)), times)
+
+
+def _case(name: str, files: list[NiftiFile], times: Sequence[float] | None) -> Case:
     images = _load(files)
     if times is None:
         times = times_beside(files[0].path.parent, name) if len(images) > 1 else ()
@@ -128,7 +141,8 @@ def write_nifti(array_zyx: npt.NDArray[Any], geometry: Geometry, path: Path, dty
     write_atomically(path, gzip.compress(content, compresslevel=6, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 
-def _case_name(path: Path) -> str:
+def case_name(path: Path) -> str:
+    """Return the name of the case that a file belongs to: the file's own without the four digits of a phase."""
     phase = _PHASE.fullmatch(stem(path))
     return phase["case"] if phase else stem(path)
 
@@ -141,15 +155,8 @@ def series(folder: Path) -> tuple[str, list[Path]]:
     InputError
         If phases are missing or there are those of several cases.
     """
-    files = sorted(file for file in folder.iterdir() if is_nifti_name(file))
-    cases: dict[str, dict[int, Path]] = {}
-    for file in files:
-        match = _PHASE.fullmatch(stem(file))
-        if match is None:
-            continue
-        known = cases.setdefault(match["case"], {}).setdefault(int(match["phase"]), file)
-        if known is not file:
-            raise InputError(f"{folder} holds phase {match['phase']} twice: {known.name} and {file.name}. Remove one of them.")
+    files = nifti_files(folder)
+    cases = phases_by_case(files)
     if not cases:
         if len(files) == 1:
             return stem(files[0]), files
@@ -158,11 +165,42 @@ def series(folder: Path) -> tuple[str, list[Path]]:
     if len(cases) > 1:
         raise InputError(f"{folder} holds several cases ({', '.join(cases)}). Give each case a folder of its own.")
     ((case, phases),) = cases.items()
+    return case, in_order(case, phases)
+
+
+def nifti_files(folder: Path) -> list[Path]:
+    """Return the NIfTI files that lie in a folder itself, by name."""
+    return sorted(file for file in folder.iterdir() if is_nifti_name(file))
+
+
+def phases_by_case(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return those files that are named as phases are, by the case that they belong to."""
+    cases: dict[str, list[Path]] = {}
+    for file in files:
+        if is_phase(file):
+            cases.setdefault(case_name(file), []).append(file)
+    return cases
+
+
+def in_order(case: str, files: Sequence[Path]) -> list[Path]:
+    """Return the files of a case's phases, first phase first.
+
+    Raises
+    ------
+    InputError
+        If a phase is missing or there twice.
+    """
+    folder, phases = files[0].parent, dict[int, Path]()
+    for file in files:
+        phase = int(stem(file)[-4:])
+        known = phases.setdefault(phase, file)
+        if known is not file:
+            raise InputError(f"{folder} holds phase {phase:04d} twice: {known.name} and {file.name}. Remove one of them.")
     for index in range(max(phases) + 1):
         if index not in phases:
             name = f"{case}_{index:04d}.nii.gz"
             raise InputError(f"Phase {index:04d} of {case} is missing in {folder}. Add {name}, or number the phases anew.")
-    return case, [phases[index] for index in sorted(phases)]
+    return [phases[index] for index in sorted(phases)]
 
 
 def _check_phases_agree(files: list[NiftiFile]) -> None:
