@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from napari_breastseg.compute.calls import Where
+from napari_breastseg.compute.calls import LostError, Where, for_people
 from napari_breastseg.compute.child import in_child
-from napari_breastseg.compute.cluster import on_scheduler
-from napari_breastseg.compute.here import here
+from napari_breastseg.compute.cluster import crew, on_scheduler
+from napari_breastseg.compute.here import alone, here
 
-__all__ = ["Where", "here", "in_child", "on_scheduler"]
+__all__ = ["LostError", "Where", "alone", "crew", "for_people", "here", "in_child", "on_scheduler"]

@@ -17,6 +17,10 @@ class Where(Protocol):
         """Run the job ``target(**kwargs)``, see :func:`~napari_breastseg.compute.in_child`."""
 
 
+class LostError(ComputeError):
+    """The place where a job ran, or the way to it, was lost: the same job may succeed elsewhere, or later."""
+
+
 def call(target: str, kwargs: Mapping[str, Any]) -> Job[Any]:
     """Return the job ``target(**kwargs)``."""
     module, _, function = target.partition(":")

@@ -19,8 +19,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from napari_breastseg.compute.calls import call, for_people
-from napari_breastseg.errors import BreastSegError, ComputeError
+from napari_breastseg.compute.calls import LostError, call, for_people
+from napari_breastseg.errors import BreastSegError
 from napari_breastseg.progress import Job, Progress
 
 HEARTBEAT = 0.5
@@ -55,7 +55,7 @@ def in_child(target: str, kwargs: Mapping[str, Any], name: str = "background") -
     BreastSegError
         The same type and text as raised in the child.
     ComputeError
-        If the child failed otherwise or was killed. The child's log is attached as a note (``__notes__``).
+        If the child failed otherwise; LostError if it was killed. The child's log is attached as a note (``__notes__``).
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -104,7 +104,7 @@ def _listen(process: SpawnProcess, receiver: Connection, name: str, log: Path) -
             raise failure
         else:
             process.join(GRACE)
-            death = ComputeError(_obituary(name, process.exitcode))
+            death = LostError(_obituary(name, process.exitcode))
             death.add_note(_tail(log))
             raise death
 

@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from napari_breastseg.compute.calls import Where, for_people
+from napari_breastseg.compute.calls import LostError, Where, for_people
 from napari_breastseg.compute.child import HEARTBEAT
 from napari_breastseg.compute.conversation import POLL, Conversation
 from napari_breastseg.errors import BreastSegError, ComputeError, InputError
@@ -33,6 +33,8 @@ PACKAGES = ("napari-breastseg", "distributed")
 ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://\S+:\d+|inproc://\S+")
 CONNECT = 5.0
 """Seconds in which a scheduler must answer."""
+WATCH = 0.5
+"""Seconds between two looks at the workers of a scheduler."""
 LEAVE = 1.8
 """Seconds that a cancelled job keeps its listener waiting; what then is not told yet is told in the background."""
 
@@ -57,17 +59,58 @@ def on_scheduler(address: str) -> Where:
     InputError
         If that is no address; raised by the jobs if no scheduler answers.
     """
+    _check(address)
+
+    def there(target: str, kwargs: Mapping[str, Any], name: str = "background") -> Job[Any]:
+        return _in_thread(_remote(address, target, kwargs, name), Progress(0, 1, f"connecting to {address}"))
+
+    return there
+
+
+def crew(address: str) -> Job[None]:
+    """Watch the workers of the Dask scheduler at `address`, until closed.
+
+    The payload of every Progress maps the address of each worker that will do to the place that it is (:class:`Where`), every
+    :data:`WATCH` seconds. Those places share one connection, which ends with this job: close their jobs first.
+
+    Raises
+    ------
+    ComputeError
+        If `distributed` is not installed, if no worker has the packages that this process has, or if the scheduler is lost.
+    InputError
+        If that is no address, or no scheduler answers.
+    """
+    _check(address)
+    with _connected(address) as client:
+        places: dict[str, Where] = {}
+        unfit: set[str] = set()
+        while True:
+            with _over(address, "cohort"):
+                present = set(client.nthreads())
+                places = {worker: place for worker, place in places.items() if worker in present}
+                new = present - places.keys() - unfit
+                with suppress(ComputeError) if places else nullcontext():
+                    places |= {worker: _at(client, address, worker) for worker in _suitable(client, address, new)} if new else {}
+                unfit = present - places.keys()
+            yield Progress(0, 1, f"watching the workers of {address}", dict(places))
+            time.sleep(WATCH)
+
+
+def _at(client: Client, address: str, worker: str) -> Where:
+    def there(target: str, kwargs: Mapping[str, Any], name: str = "background") -> Job[Any]:
+        with _current(client):
+            return (yield from _on(client, address, [worker], target, kwargs, name))
+
+    return there
+
+
+def _check(address: str) -> None:
     if not ADDRESS.fullmatch(address):  # a mere word would be looked up as the name of a computer, which may take minutes
         raise InputError(f"{address!r} is no address of a Dask scheduler. Give it as tcp://host:8786.")
     try:
         import distributed  # noqa: F401
     except ImportError as error:
         raise ComputeError('Dask\'s scheduler is not installed. Run: pip install "napari-breastseg[cluster]"') from error
-
-    def there(target: str, kwargs: Mapping[str, Any], name: str = "background") -> Job[Any]:
-        return _in_thread(_remote(address, target, kwargs, name), Progress(0, 1, f"connecting to {address}"))
-
-    return there
 
 
 def _in_thread(job: Job[Any], last: Progress) -> Job[Any]:
@@ -109,32 +152,44 @@ def _in_thread(job: Job[Any], last: Progress) -> Job[Any]:
 
 
 def _remote(address: str, target: str, kwargs: Mapping[str, Any], name: str) -> Job[Any]:
-    with _connected(address) as client:
-        try:
-            held = yield from _desk(client, address, name)
-            return (yield from Conversation(held, name).hold(target, kwargs))
-        except BreastSegError:
-            raise
-        except Exception as error:
-            raise ComputeError(
-                f"The connection to the {name} process at {address} was lost ({type(error).__name__}); nothing was changed. "
-                "See whether the scheduler runs and can be reached, then try again."
-            ) from error
+    with _connected(address) as client, _current(client):
+        with _over(address, name):
+            workers = _suitable(client, address, set(client.nthreads()))
+        return (yield from _on(client, address, workers, target, kwargs, name))
 
 
-def _desk(client: Client, address: str, name: str) -> Job[Future[Any]]:
-    """Have a desk set up at a suitable worker.
+def _on(client: Client, address: str, workers: list[str], target: str, kwargs: Mapping[str, Any], name: str) -> Job[Any]:
+    with _over(address, name):
+        held = yield from _desk(client, workers, name)
+        return (yield from Conversation(held, name).hold(target, kwargs))
+
+
+@contextmanager
+def _over(address: str, name: str) -> Iterator[None]:
+    """Say in a sentence what goes wrong with the connection."""
+    try:
+        yield
+    except BreastSegError:
+        raise
+    except Exception as error:
+        raise LostError(
+            f"The connection to the {name} process at {address} was lost ({type(error).__name__}); nothing was changed. "
+            "See whether the scheduler runs and can be reached, then try again."
+        ) from error
+
+
+def _desk(client: Client, workers: list[str], name: str) -> Job[Future[Any]]:
+    """Have a desk set up at one of these workers.
 
     Its class is named, not sent, so that the scheduler, which reads what is sent, need not have this package.
     """
-    workers = _suitable(client, address)
     desk_type = client.submit(pkgutil.resolve_name, DESK, workers=workers, pure=False)
     held = client.submit(operator.call, desk_type, workers=workers, actor=True, pure=False)
     while held.status == "pending":
-        yield Progress(0, 1, f"waiting for a worker of {address}")
+        yield Progress(0, 1, "waiting for a worker")
         time.sleep(POLL)
         if not client.nthreads().keys() & set(workers):
-            raise _no_workers(address)
+            raise LostError(f"The worker of the {name} process was lost before it began; nothing was changed. Try again.")
     if held.status == "error":
         raise for_people(held.exception(), name)
     return held
@@ -144,7 +199,6 @@ def _desk(client: Client, address: str, name: str) -> Job[Future[Any]]:
 def _connected(address: str) -> Iterator[Client]:
     """Connect for the time of one job; the process's own Dask client, if it has one, stays what it is."""
     from distributed import Client
-    from distributed.client import _current_client
 
     try:
         client = Client(address, timeout=CONNECT, set_as_default=False)
@@ -153,19 +207,26 @@ def _connected(address: str) -> Iterator[Client]:
             f"No Dask scheduler answers at {address}. Start one with `dask scheduler`, and give its address as tcp://host:8786."
         ) from error
     with client:
-        # Client.as_current would also have every array of this process computed on the cluster, those that a window draws included.
-        token = _current_client.set(client)
-        try:
-            yield client
-        finally:
-            _current_client.reset(token)
+        yield client
 
 
-def _suitable(client: Client, address: str) -> list[str]:
-    """Return the workers that have the same packages as this process."""
-    workers = set(client.nthreads())
+@contextmanager
+def _current(client: Client) -> Iterator[None]:
+    """Have actors use this client, in this thread."""
+    from distributed.client import _current_client
+
+    # Client.as_current would also have every array of this process computed on the cluster, those that a window draws included.
+    token = _current_client.set(client)
+    try:
+        yield
+    finally:
+        _current_client.reset(token)
+
+
+def _suitable(client: Client, address: str, workers: set[str]) -> list[str]:
+    """Return those of the workers that have the same packages as this process."""
     if not workers:
-        raise _no_workers(address)
+        raise ComputeError(f"The Dask scheduler at {address} has no workers. Start one with `dask worker {address}`, then try again.")
     for package in PACKAGES:
         mine = version(package)
         theirs = client.run(version, package, workers=list(workers), on_error="return")
@@ -177,7 +238,3 @@ def _suitable(client: Client, address: str) -> list[str]:
                 f'Run pip install "{package}=={mine}" there and start the workers again.'
             )
     return sorted(workers)
-
-
-def _no_workers(address: str) -> ComputeError:
-    return ComputeError(f"The Dask scheduler at {address} has no workers. Start one with `dask worker {address}`, then try again.")

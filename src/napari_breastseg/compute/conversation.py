@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from napari_breastseg.compute.calls import LostError
 from napari_breastseg.compute.child import HEARTBEAT
 from napari_breastseg.compute.paths import Crossing, Luggage, Stamp, inward, local, luggage, outward, translated
-from napari_breastseg.errors import BreastSegError, ComputeError
+from napari_breastseg.errors import BreastSegError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.progress import Job, Progress
 
@@ -61,10 +62,10 @@ class Conversation:
         self._last = Progress(0, 1, f"the {self._name} process is starting")
         while True:
             news: News = self._ask("news")
+            yield from self._bring(news.files, bags)  # first: who hears of a file finds it
             for progress in news.progress:
                 self._last = Progress(progress.step, progress.total, progress.message)
                 yield progress
-            yield from self._bring(news.files, bags)
             if news.done is not None:
                 self._tidy(news.files, bags)
                 return translated(_result(news.done), inward(bags.folders))
@@ -84,7 +85,7 @@ class Conversation:
             raise
         except Exception as error:
             if self._is_lost():
-                raise ComputeError(
+                raise LostError(
                     f"The worker of the {self._name} process was lost, most likely for lack of memory; nothing was changed. "
                     "Look at its log, give it more memory or choose fewer cases, and try again."
                 ) from error

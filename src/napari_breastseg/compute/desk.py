@@ -17,6 +17,7 @@ from distributed import get_worker
 
 from napari_breastseg.compute.calls import call, for_people
 from napari_breastseg.compute.paths import Stamp, inward, outward, stamp, stamps, translated
+from napari_breastseg.compute.threads import use_threads
 from napari_breastseg.errors import BreastSegError, ComputeError
 from napari_breastseg.progress import Progress, run
 
@@ -51,7 +52,7 @@ class Desk:
 
     def __init__(self) -> None:
         root = Path(tempfile.mkdtemp(prefix="napari-breastseg-", dir=get_worker().local_directory))
-        self._work = _Work(root)
+        self._work = _Work(root, get_worker().state.nthreads)
         weakref.finalize(self, self._work.stopped.set)
         threading.Thread(target=self._work.run, name=root.name, daemon=True).start()
 
@@ -87,7 +88,8 @@ class Desk:
 class _Work:
     """What the thread knows; it must not know the desk, or the desk would never be dropped."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, threads: int) -> None:
+        self._threads = threads
         self.stopped = threading.Event()
         self._root = root
         self._job: tuple[str, Mapping[str, Any], str] | None = None
@@ -139,6 +141,7 @@ class _Work:
 
     def _do(self, target: str, kwargs: Mapping[str, Any], name: str) -> Done:
         try:
+            use_threads(self._threads)
             result = run(call(target, translated(dict(kwargs), inward(self._folders))), self._tell)
             self._files = stamps(self._works)
             return Done(translated(result, outward(self._folders)))
