@@ -112,10 +112,18 @@ def models(
 
 @app.command()
 def predict(
-    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI file, folder with one file per phase, or ultrasound image.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid.")] = None,
+    image: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="NIfTI file, folder with one file per phase, ultrasound image; or a folder of many.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid; the folder for the masks of many.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Starter model or .safetensors file; default: the session's, else hcma-unet.")] = None,
     device: Device = "auto",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Many: on the workers of this Dask scheduler, such as tcp://host:8786; --device is the workers'.")
+    ] = None,
+    probability: Annotated[bool, typer.Option("--probability", help="Many: also write the probability of tumour.")] = False,
     times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
     session: Annotated[Path | None, typer.Option(help="Session to keep the case and its prediction in; made if there is none.")] = None,
     link: Annotated[bool, typer.Option("--link", help="Leave the images where they are: the session keeps their path and a hash.")] = False,
@@ -126,7 +134,7 @@ def predict(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Segment the tumour in one examination."""
+    """Segment the tumour in one examination, or in every one below a folder; exit code 1 if any of these failed."""
     if out is None and session is None:
         raise typer.BadParameter("Give --out, --session, or both.")
     seconds = _numbers(times)
@@ -135,16 +143,28 @@ def predict(
         raise typer.BadParameter("--boundary-reach, --negative-reach and --hardest need --maps frloss.")
     if link and session is None:
         raise typer.BadParameter("--link needs --session.")
+    failures = False
     with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.cohort import predict_folder, refuse_for_case, refuse_for_cohort
         from napari_breastseg.cli.maps import hard_negatives_table
-        from napari_breastseg.cli.work import predict_file, tumour_in_words
+        from napari_breastseg.cli.work import DEFAULT_MODEL, predict_file, tumour_in_words
+        from napari_breastseg.io.listing import is_cohort
 
-        answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked, link)
-        words = tumour_in_words(answer)
-        words += (f"; mask in {out}" if out else "") + (f"; kept in {session} as {answer['case_id']}" if session else "")
-        found = answer.get("hard_negatives")
-        listed = [hard_negatives_table(found, answer["explanation"]["hardest"])] if found else []
-        speaker.answer(answer, words, *listed)
+        if is_cohort(image.expanduser()):
+            refuse_for_cohort(image, {"--session": session is not None, "--times": times is not None, "--maps": maps is not None})
+            answer, shown = predict_folder(speaker, image.expanduser(), out, model or DEFAULT_MODEL, device, probability, scheduler)
+            failures = bool(answer["failures"])
+            speaker.answer(answer, *shown)
+        else:
+            refuse_for_case(image, {"--scheduler": scheduler is not None, "--probability": probability})
+            answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked, link)
+            words = tumour_in_words(answer)
+            words += (f"; mask in {out}" if out else "") + (f"; kept in {session} as {answer['case_id']}" if session else "")
+            found = answer.get("hard_negatives")
+            listed = [hard_negatives_table(found, answer["explanation"]["hardest"])] if found else []
+            speaker.answer(answer, words, *listed)
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -49,7 +49,8 @@ class Report:
         """Run a job with a progress bar on standard error; on a terminal only, so that logs stay short."""
         if not self._console.is_terminal:
             return run(job)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+        words = TextColumn("{task.description}", markup=False)  # names of cases are data
+        columns = (words, BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
         with Bar(*columns, console=self._console, transient=True) as bar:
             task = bar.add_task("", total=None)
 

@@ -1,0 +1,82 @@
+"""The command `predict` on a folder of many cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from napari_breastseg.cli.report import Report
+from napari_breastseg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_breastseg.cohort import Cohort
+
+
+def refuse_for_cohort(folder: Path, given: Mapping[str, bool]) -> None:
+    """Refuse the options, of those that were `given`, that speak of one examination."""
+    wrong = [option for option, is_given in given.items() if is_given]
+    if wrong:
+        raise InputError(f"{folder} holds several examinations, and {wrong[0]} is for one. Leave it out, or give one examination.")
+
+
+def refuse_for_case(image: Path, given: Mapping[str, bool]) -> None:
+    """Refuse the options, of those that were `given`, that speak of a folder of examinations."""
+    wrong = [option for option, is_given in given.items() if is_given]
+    if wrong:
+        raise InputError(f"{image} is one examination, and {wrong[0]} is for a folder of several. Leave it out, or give such a folder.")
+
+
+def predict_folder(
+    speaker: Report, folder: Path, out: Path | None, model: str, device: str, probability: bool, scheduler: str | None
+) -> tuple[dict[str, Any], list[RenderableType]]:
+    """Predict every case below a folder; return the answer, JSON-ready, and the same for people."""
+    from napari_breastseg.cohort import predict_cohort
+    from napari_breastseg.io.listing import list_cases
+    from napari_breastseg.methods.model import load_model
+
+    if out is None or out.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{folder} holds several examinations. Give --out a folder for their masks.")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out} lies within {folder}, where its masks would be taken for cases. Choose a folder outside of it.")
+    listing = list_cases(folder)
+    if listing.left_out:
+        more = "" if len(listing.left_out) == 1 else f" and {len(listing.left_out) - 1} more"
+        speaker.say(f"Taken for masks or pictures, not for cases: {listing.left_out[0]}{more}.")
+    cohort = speaker.run(predict_cohort(listing.cases, load_model(model), out, device=device, probability=probability, scheduler=scheduler))
+    return _answer(cohort, out), _shown(cohort, out)
+
+
+def _answer(cohort: Cohort, out: Path) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "cases": [row.facts() for row in cohort.rows],
+        "done": cohort.done,
+        "skipped": cohort.skipped,
+        "failures": [{"case": row.case, "error": row.error} for row in cohort.failures],
+        "seconds": cohort.seconds,
+        "seconds_per_case": round(cohort.seconds / cohort.done, 2) if cohort.done else None,
+    }
+
+
+def _shown(cohort: Cohort, out: Path) -> list[RenderableType]:
+    table = Table("case", "tumour", "parts", "largest mL", "seconds", "device", box=None)
+    for row in cohort.rows:
+        facts = row.facts()
+        if row.record is None:
+            table.add_row(row.case, row.status)
+            continue
+        tumour = f"{facts['tumour_voxels']} pixels" if facts["tumour_ml"] is None else f"{facts['tumour_ml']:.2f} mL"
+        largest = "" if facts["largest_ml"] is None else f"{facts['largest_ml']:.2f}"
+        table.add_row(row.case, tumour, str(facts["parts"]), largest, f"{facts['seconds']:.1f}", facts["device"] or "")
+    words = f"{cohort.done} case(s) predicted"
+    words += f" in {cohort.seconds:.0f} s, {cohort.seconds / cohort.done:.1f} s each" if cohort.done else ""
+    words += f"; {cohort.skipped} done before" if cohort.skipped else ""
+    shown: list[RenderableType] = [table, f"{words}. Masks and summary.csv in {out}"]
+    if cohort.failures:
+        shown.append(f"{len(cohort.failures)} case(s) failed; run the same command again to try only them:")
+        shown += [f"{row.case}: {row.error}" for row in cohort.failures]
+    return shown
