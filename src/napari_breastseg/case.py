@@ -31,6 +31,12 @@ def slices(box: Box) -> tuple[slice, slice, slice]:
     return slice(z0, z1), slice(y0, y1), slice(x0, x1)
 
 
+def whole(shape: tuple[int, int, int]) -> Box:
+    """Return the box of a whole volume."""
+    z, y, x = shape
+    return (0, z), (0, y), (0, x)
+
+
 def box_around(mask: npt.NDArray[np.bool_]) -> Box | None:
     """Return the smallest box around the true voxels of a ``(z, y, x)`` array, None if there are none."""
     depth = np.flatnonzero(mask.any(axis=(1, 2)))

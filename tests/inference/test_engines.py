@@ -121,7 +121,7 @@ def test_the_runner_goes_on_in_torch_when_openvino_fails() -> None:
     runner, plain = Runner(model, "cpu"), Runner(model, "cpu")
     assert runner.engine_name == "openvino"
     assert isinstance(runner.engine, engines.OpenVINONetwork)
-    sample = torch.randn(2, 16, 16, 16).numpy()
+    sample = torch.randn(1, 2, 16, 16, 16).numpy()
     expected = plain.probability(sample)
 
     def fail(*_: object) -> object:

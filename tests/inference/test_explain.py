@@ -23,7 +23,10 @@ from napari_breastseg.methods.model import Model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.phantom import make_phantom
 from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.preprocess.overview import Overview
 from napari_breastseg.progress import run
+
+Read = Callable[[Case], npt.NDArray[np.float32]]
 
 SETTINGS = FRLoss(boundary_reach=4, negative_reach=3, hardest=120)
 
@@ -75,23 +78,25 @@ def two_breasts() -> tuple[Case, npt.NDArray[np.uint8]]:
 
 
 def direct(
-    case: Case, model: Model, tumour: npt.NDArray[np.bool_], healthy: npt.NDArray[np.bool_]
+    image: npt.NDArray[np.float32], model: Model, tumour: npt.NDArray[np.bool_], healthy: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float32], Regions]:
     """The equations on the whole volume at once."""
-    x = torch.from_numpy(model.preset.inputs(case))[None]
+    x = torch.from_numpy(image)[None]
     with torch.inference_mode():
         network = model.network()
-        features = network.features(network.encode(x), case.shape)[0]
+        features = network.features(network.encode(x), image.shape[1:])[0]
         marked, rest = (torch.from_numpy(mask)[None] for mask in (tumour, healthy))
         similar = similarity(features, foreground_centre(features, marked))
         return similar[0].numpy(), regions(similar, marked, rest, SETTINGS)
 
 
-def test_windows_do_not_matter_to_a_network_without_context(one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model) -> None:
+def test_windows_do_not_matter_to_a_network_without_context(
+    one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model, read_whole: Read
+) -> None:
     case, tumour = one_breast
     result = run(explain(case, model, tumour, device="cpu", region="full", settings=SETTINGS))
     assert result.details["windows"] > 2
-    similar, region = direct(case, model, tumour == 1, tumour == 0)
+    similar, region = direct(read_whole(case), model, tumour == 1, tumour == 0)
     np.testing.assert_allclose(result.maps["frloss-similarity"], similar, atol=1e-5)
     for name, expected in (("hardest", region.hardest), ("boundary", region.boundary), ("negative", region.negative)):
         np.testing.assert_array_equal(result.maps[f"frloss-{name}"] > 0, expected[0].numpy(), err_msg=name)
@@ -101,11 +106,11 @@ def test_windows_do_not_matter_to_a_network_without_context(one_breast: tuple[Ca
 
 @pytest.mark.parametrize("both_boxes", [False, True])
 def test_two_breasts_share_one_choice_and_their_regions_do_not_end_at_a_box(
-    two_breasts: tuple[Case, npt.NDArray[np.uint8]], model: Model, both_boxes: bool
+    two_breasts: tuple[Case, npt.NDArray[np.uint8]], model: Model, both_boxes: bool, read_whole: Read
 ) -> None:
     case, tumour = two_breasts
     if both_boxes:  # more tumour where the boxes of the breasts overlap: each of its voxels counts once
-        found = breast_region(case.phase(1), case.geometry.spacing)
+        found = breast_region(Overview.of(case))
         low, high = found.boxes[1][2][0], found.boxes[0][2][1]
         deep = int(found.inside[:, (low + high) // 2].sum())
         tumour = tumour.copy()
@@ -113,7 +118,7 @@ def test_two_breasts_share_one_choice_and_their_regions_do_not_end_at_a_box(
     result = run(explain(case, model, tumour, device="cpu", settings=SETTINGS))
     shown = result.maps["frloss-similarity"]
     looked_at = shown != 0
-    similar, region = direct(case, model, tumour == 1, (tumour == 0) & looked_at)
+    similar, region = direct(read_whole(case), model, tumour == 1, (tumour == 0) & looked_at)
     assert 0.2 < looked_at.mean() < 0.9
     np.testing.assert_allclose(shown[looked_at], similar[looked_at], atol=1e-5)
     for name, expected in (("hardest", region.hardest), ("boundary", region.boundary), ("negative", region.negative)):
@@ -139,12 +144,12 @@ def test_on_other_grids_nothing_that_was_chosen_gets_lost(
     assert shown[foreground == 1].mean() > shown[foreground == 0].mean()
 
 
-def test_undecided_voxels_take_part_in_nothing(one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model) -> None:
+def test_undecided_voxels_take_part_in_nothing(one_breast: tuple[Case, npt.NDArray[np.uint8]], model: Model, read_whole: Read) -> None:
     case, tumour = one_breast
     half = tumour.copy()
     half[:, :, :45][tumour[:, :, :45] == 0] = 255
     result = run(explain(case, model, half, device="cpu", region="full", settings=SETTINGS))
-    similar, region = direct(case, model, half == 1, half == 0)
+    similar, region = direct(read_whole(case), model, half == 1, half == 0)
     np.testing.assert_array_equal(result.maps["frloss-hardest"] > 0, region.hardest[0].numpy())
     assert not any((result.maps[f"frloss-{name}"][half == 255] > 0).any() for name in ("hardest", "boundary", "negative"))
     np.testing.assert_allclose(result.maps["frloss-similarity"], similar, atol=1e-5)

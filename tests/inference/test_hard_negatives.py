@@ -13,6 +13,7 @@ from napari_breastseg.case import Case, Geometry
 from napari_breastseg.inference.hard_negatives import LINK, HardNegative, list_hard_negatives, tubular
 from napari_breastseg.phantom import TISSUES, Phantom, make_phantom
 from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.preprocess.overview import Overview
 from napari_breastseg.progress import run
 
 UNILATERAL, BILATERAL = (21, 23), (20, 22)
@@ -27,7 +28,7 @@ def phantom(seed: int) -> Phantom:
 def listed(
     case: Case, tumour: npt.NDArray[np.bool_], hardest: npt.NDArray[np.bool_], similarity: npt.NDArray[np.float32]
 ) -> tuple[list[HardNegative], npt.NDArray[np.uint8]]:
-    region = breast_region(case.phase(min(1, case.phases - 1)), case.geometry.spacing)
+    region = breast_region(Overview.of(case))
     return run(list_hard_negatives(case, tumour, hardest, similarity, region))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -19,6 +20,8 @@ from napari_breastseg.methods.model import Model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.phantom import Phantom, make_phantom
 from napari_breastseg.progress import run
+
+Read = Callable[[Case], npt.NDArray[np.float32]]
 
 
 class Bright(SegmentationNetwork):
@@ -60,10 +63,10 @@ def test_coarse_comes_first_and_windows_fill_the_rest(phantom: Phantom, model: M
     assert prediction.details["windows"] == kinds.count("refined")
 
 
-def test_a_network_that_needs_no_context_gives_its_own_answer(phantom: Phantom, model: Model) -> None:
+def test_a_network_that_needs_no_context_gives_its_own_answer(phantom: Phantom, model: Model, read_whole: Read) -> None:
     """With a voxel-wise network, windows, blending and resampling must not matter: compare with the network on the whole case."""
     prediction = run(predict(phantom.case, model, device="cpu", region="full"))
-    channels = model.preset.inputs(phantom.case)
+    channels = read_whole(phantom.case)
     whole = torch.sigmoid(torch.from_numpy(4 * (channels[-1] - 4))).numpy()
     sure = (whole < 0.01) | (whole > 0.99)
     agree = (prediction.probability > 0.5) == (whole > 0.5)
@@ -72,7 +75,7 @@ def test_a_network_that_needs_no_context_gives_its_own_answer(phantom: Phantom, 
 
 def test_cancelling_stops_at_the_next_window(phantom: Phantom, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = []
-    monkeypatch.setattr(Runner, "probability", lambda self, channels: windows.append(1) or np.zeros(channels.shape[1:], np.float32))
+    monkeypatch.setattr(Runner, "probability", lambda self, images: windows.append(1) or np.zeros((1, *images.shape[2:]), np.float32))
     run(predict(phantom.case, model, device="cpu", region="full"))
     total = len(windows)
     windows.clear()
@@ -98,32 +101,3 @@ def test_other_modalities_and_missing_devices_are_refused(phantom: Phantom, mode
         run(predict(Case(case.name, case.images, case.geometry, modality="ultrasound"), model))
     with pytest.raises(ComputeError, match="not available"):
         pick_device("abacus")
-
-
-def test_out_of_memory_on_a_gpu_falls_back_to_the_cpu(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = Runner(model, "cpu")
-    runner.device = torch.device("meta")  # stands for a GPU
-    calls = []
-
-    def run_once(channels: np.ndarray) -> np.ndarray:
-        calls.append(runner.device.type)
-        if runner.device.type != "cpu":
-            raise torch.OutOfMemoryError("too large")
-        return channels[0]
-
-    monkeypatch.setattr(runner, "_run", run_once)
-    runner.probability(np.zeros((2, 4, 4, 4), np.float32))
-    assert calls == ["meta", "cpu"]
-    assert "CPU is used" in runner.steps[0]
-
-
-def test_out_of_memory_on_both_is_said_in_words(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = Runner(model, "cpu")
-    runner.device = torch.device("meta")  # stands for a GPU
-
-    def full(channels: np.ndarray) -> np.ndarray:
-        raise torch.OutOfMemoryError("too large") if runner.device.type != "cpu" else RuntimeError("DefaultCPUAllocator: can't allocate")
-
-    monkeypatch.setattr(runner, "_run", full)
-    with pytest.raises(ComputeError, match="too little memory"):
-        runner.probability(np.zeros((2, 4, 4, 4), np.float32))

@@ -16,12 +16,15 @@ from torch.nn.functional import pad
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
-from napari_breastseg.inference.uncertainty import Uncertainty, flips_of, summary, uncertainty
+from napari_breastseg.inference.sweep import flips_of
+from napari_breastseg.inference.uncertainty import Uncertainty, summary, uncertainty
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import Model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import run
+
+Read = Callable[[Case], npt.NDArray[np.float32]]
 
 Odds = Callable[[Tensor], Tensor]
 LN2 = math.log(2)
@@ -96,18 +99,20 @@ def test_a_network_that_is_sure_has_no_entropy(ask: Callable[..., Uncertainty]) 
 
 
 @pytest.mark.parametrize("shape", [(12, 14, 16), (10, 20, 110)])  # one window, two windows
-def test_mirror_images_do_not_matter_to_a_network_that_sees_one_voxel(ask: Callable[..., Uncertainty], shape: tuple[int, ...]) -> None:
+def test_mirror_images_do_not_matter_to_a_network_that_sees_one_voxel(
+    ask: Callable[..., Uncertainty], shape: tuple[int, ...], read_whole: Read
+) -> None:
     case = examination(*shape)
-    expected = probability(pointwise, get_preset("hcma-unet").inputs(case))
+    expected = probability(pointwise, read_whole(case))
     found = ask(case, pointwise)
     np.testing.assert_allclose(found.probability, expected, atol=1e-6)
     np.testing.assert_allclose(found.entropy, binary_entropy(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(12, 14, 16), (1, 24, 30)])
-def test_every_flip_is_undone(ask: Callable[..., Uncertainty], shape: tuple[int, ...]) -> None:
+def test_every_flip_is_undone(ask: Callable[..., Uncertainty], shape: tuple[int, ...], read_whole: Read) -> None:
     case = examination(*shape)
-    image = get_preset("hcma-unet").inputs(case)
+    image = read_whole(case)
     ways = [range(0, 1) if length == 1 else range(2) for length in shape]
     answers = []
     for backwards in itertools.product(*ways):
@@ -121,9 +126,9 @@ def test_every_flip_is_undone(ask: Callable[..., Uncertainty], shape: tuple[int,
     np.testing.assert_allclose(found.entropy, binary_entropy(expected), atol=1e-5)
 
 
-def test_at_half_resolution_the_map_is_on_the_grid_of_the_case(ask: Callable[..., Uncertainty]) -> None:
+def test_at_half_resolution_the_map_is_on_the_grid_of_the_case(ask: Callable[..., Uncertainty], read_whole: Read) -> None:
     case = examination(12, 14, 16)
-    half = resample(get_preset("hcma-unet").inputs(case), (6, 7, 8))
+    half = resample(read_whole(case), (6, 7, 8))
     expected = resample(probability(pointwise, half)[None].astype(np.float32), case.shape)[0]
     found = ask(case, pointwise, coarse=True)
     np.testing.assert_allclose(found.probability, expected, atol=1e-6)

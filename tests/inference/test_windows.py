@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_breastseg.case import slices
-from napari_breastseg.inference.windows import STRETCH, blending_weight, plan_windows
+from napari_breastseg.inference.windows import STRETCH, TRIM, Blending, Canvas, plan_windows
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,32 @@ def test_a_little_more_than_a_patch_is_one_window() -> None:
     assert len(plan_windows((65, 121, 113), (64, 64, 64))) == 4
 
 
-def test_blending_is_symmetric_and_positive() -> None:
-    weight = blending_weight((8, 9, 10))
-    assert np.array_equal(weight, weight[::-1, ::-1, ::-1])
-    assert weight.min() > 0
+@pytest.mark.parametrize("blending", ["gaussian", "linear"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+def test_a_canvas_gives_back_what_all_windows_agree_on(blending: Blending, overlap: float) -> None:
+    truth = np.random.default_rng(0).random((70, 33, 101), np.float32)
+    windows = plan_windows(truth.shape, (32, 32, 32), overlap)
+    canvas = Canvas((70, 33, 101), windows, blending)
+    for window in windows:
+        canvas.add(window, truth[slices(window)])
+    np.testing.assert_allclose(canvas.mean(), truth, rtol=1e-5)
+
+
+def test_weights_fall_to_both_sides_and_leave_out_what_a_neighbour_sees_better() -> None:
+    windows = plan_windows((100, 64, 64), (64, 64, 64))
+    canvas = Canvas((100, 64, 64), windows)
+    first, last = (canvas.importance(window) for window in (windows[0], windows[-1]))
+    np.testing.assert_array_equal(first, last[::-1])
+    np.testing.assert_array_equal(first, first[:, ::-1, ::-1])
+    assert first[0].min() > 0  # at the edge of the volume there is no neighbour
+    assert (first[-TRIM:] == 0).all()
+    assert (first[:-TRIM] > 0).all()
+
+
+def test_until_all_windows_are_there_the_rest_is_what_it_was() -> None:
+    windows = plan_windows((100, 32, 32), (64, 32, 32))
+    canvas = Canvas((100, 32, 32), windows)
+    canvas.add(windows[0], np.ones([high - low for low, high in windows[0]], np.float32))
+    mean = canvas.mean_in((slice(None),) * 3, np.full((100, 32, 32), 0.3, np.float32))
+    assert (mean[: windows[0][0][1] - TRIM] == 1).all()
+    assert (mean[windows[0][0][1] :] == np.float32(0.3)).all()

@@ -11,13 +11,14 @@ from napari_breastseg.case import slices
 from napari_breastseg.io import read_case, read_mask
 from napari_breastseg.phantom import TISSUES, make_phantom
 from napari_breastseg.preprocess.breast_region import breast_region
+from napari_breastseg.preprocess.overview import Overview
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_all_tumour_and_gland_lie_in_a_box(seed: int) -> None:
     phantom = make_phantom(seed, (48, 80, 80), phases=2)
     inside = np.zeros(phantom.tumour.shape, bool)
-    region = breast_region(phantom.case.phase(1), phantom.case.geometry.spacing)
+    region = breast_region(Overview.of(phantom.case))
     for box in region.boxes:
         inside[slices(box)] = True
     inside &= region.inside
@@ -31,7 +32,7 @@ def test_real_case_at_both_resolutions(data: Path) -> None:
     for folder, expected in (("fullfov_half", 2), ("native_crop", 1)):
         case = read_case(data / "duke_153" / folder)
         mask = read_mask(data / "duke_153" / folder / "duke_153_tumour_semiauto.nii.gz", case)
-        region = breast_region(case.phase(1), case.geometry.spacing)
+        region = breast_region(Overview.of(case))
         boxes = region.boxes
         assert region.inside[mask.any(axis=0)].all()
         assert len(boxes) == expected

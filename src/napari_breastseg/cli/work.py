@@ -177,8 +177,9 @@ def _with_maps(
 def refuse_early(case: Case, model: str) -> None:
     """Refuse an unknown model, or a case that lacks what it needs, before a session is made."""
     from napari_breastseg.methods.model import load_model
+    from napari_breastseg.preprocess.overview import Overview
 
-    load_model(model).preset.inputs(case)
+    load_model(model).preset.inputs(Overview.of(case))
 
 
 def learn_session(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from napari_breastseg.errors import ComputeError
+
+AGREEMENT = 0.02
+"""Largest difference between two devices or precisions, as a share of the numbers, that is still taken for right."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -22,6 +26,22 @@ def pick_device(name: str = "auto") -> torch.device:
         here = ", ".join(device for device, ready in available.items() if ready)
         raise ComputeError(f"The device {name!r} is not available here. Choose one of: auto, {here}.")
     return torch.device(name)
+
+
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """Return the half precision that a device computes in hardware; None for a CPU, whose kernels of it are slower and need no less."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float16 if device.type == "mps" else None
+
+
+def same_numbers(found: Tensor, expected: Tensor) -> bool:
+    """Tell whether two calculations of the logits (batch, 2, D, H, W) agree: by the root mean square of tumour's lead over the rest.
+
+    Of noise a network thinks that it is no tumour, wherever it is computed: the probabilities would agree whatever the numbers.
+    """
+    lead, wanted = (logits[:, 1] - logits[:, 0] for logits in (found, expected))
+    return bool((lead - wanted).square().mean().sqrt() <= AGREEMENT * wanted.square().mean().sqrt())
 
 
 def out_of_memory(error: BaseException) -> bool:

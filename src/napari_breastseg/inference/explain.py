@@ -19,14 +19,14 @@ from torch import Tensor
 
 from napari_breastseg.case import BACKGROUND, TUMOUR, Box, Case, slices
 from napari_breastseg.errors import InputError
-from napari_breastseg.inference.grids import Grid, Map, Region, plan_grids
+from napari_breastseg.inference.grids import Grid, Region, plan_grids
 from napari_breastseg.inference.hard_negatives import HardNegative, list_hard_negatives
 from napari_breastseg.inference.runner import Runner
-from napari_breastseg.inference.windows import blending_weight
+from napari_breastseg.inference.windows import Canvas, Map
 from napari_breastseg.losses.frloss import FRLoss, hardest_voxels, similarity
 from napari_breastseg.methods.model import Model
 from napari_breastseg.preprocess.breast_region import breast_region
-from napari_breastseg.preprocess.intensity import first_post_contrast
+from napari_breastseg.preprocess.overview import Overview
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
 
@@ -122,7 +122,7 @@ def explain(
     shown = np.clip(shown * place.inside, -1, 1)
     hardest = (scores != NONE) & healthy
     shown[hardest] = scores[hardest]  # as they were compared, not softened by resampling
-    anatomy = place if region == "breast" else breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
+    anatomy = place if region == "breast" else breast_region(Overview.of(case))
     rows, numbers = yield from list_hard_negatives(case, tumour, hardest, scores, anatomy)
     step = np.array(model.preset.spacing) / case.geometry.spacing
     maps = {
@@ -153,14 +153,14 @@ class _Part:
         place = slices(grid.box)
         self.tumour, self.eligible = resample(np.stack([tumour[place], eligible[place]]).astype(np.float32), grid.shape)
         self.similar: Map = np.zeros(grid.shape, np.float32)
-        weight = np.zeros(grid.shape, np.float32)
+        self._canvas = Canvas(grid.shape, grid.windows)
+        self._weight = np.zeros(grid.shape, np.float32)
         for window in grid.windows:
-            weight[slices(window)] += _blending(window)
-        self._weight = weight
+            self._weight[slices(window)] += self._canvas.importance(window)
 
     def share(self, window: Box) -> Map:
         """How much of the result this window says in each of its voxels."""
-        share: Map = _blending(window) / self._weight[slices(window)]
+        share: Map = self._canvas.importance(window) / self._weight[slices(window)]
         return share
 
 
@@ -227,8 +227,3 @@ def _grow(mask: Mask, reach: npt.NDArray[np.float64]) -> Mask:
     """Dilate by a box that reaches so many voxels along each axis."""
     grown: Mask = ndimage.maximum_filter(mask, tuple(1 + 2 * round(r) for r in reach), mode="constant")
     return grown
-
-
-def _blending(window: Box) -> Map:
-    z, y, x = (high - low for low, high in window)
-    return blending_weight((z, y, x))

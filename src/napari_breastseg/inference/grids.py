@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_breastseg.case import Box, Case, Modality, slices
+from napari_breastseg.case import Box, Case, Modality, slices, whole
 from napari_breastseg.errors import InputError
-from napari_breastseg.inference.windows import plan_windows
+from napari_breastseg.inference.windows import Map, plan_windows
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.preprocess.breast_region import BreastRegion, breast_region
-from napari_breastseg.preprocess.intensity import first_post_contrast
+from napari_breastseg.preprocess.intensity import Inputs
+from napari_breastseg.preprocess.overview import Overview
 from napari_breastseg.preprocess.resample import resample, working_shape
 
 Region = Literal["breast", "full"]
-Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,33 +62,81 @@ class Grid:
         )
         return z, y, x
 
-    def to_case(self, values: Map) -> Map:
-        """Resample values (z, y, x) on the working grid to the voxels of the box."""
-        part: Map = resample(values[None], [high - low for low, high in self.box])[0]
-        return part
+    def to_case(self, values: Map, part: Box | None = None) -> Map:
+        """Resample values (z, y, x) on the working grid to the voxels of the box, or of a `part` of it, a box of the case."""
+        place = None
+        if part is not None:
+            place = tuple(slice(low - start, high - start) for (low, high), (start, _) in zip(part, self.box, strict=True))
+        found: Map = resample(values[None], [high - low for low, high in self.box], place)[0]
+        return found
 
 
-def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[list[Grid], BreastRegion]:
-    """Return a grid for each box of the region (one per breast, or the whole field of view), and the region.
+@dataclass(frozen=True)
+class Plan:
+    """What of a case is looked at, and how: known before anything but its overview is read.
+
+    Attributes
+    ----------
+    preset : Preset
+    inputs : Inputs
+    region : BreastRegion
+    overlap : float
+        Smallest share of a window that its neighbour repeats.
+    """
+
+    preset: Preset
+    inputs: Inputs
+    region: BreastRegion
+    overlap: float
+
+    @property
+    def case(self) -> Case:
+        """The case."""
+        return self.inputs.seen.case
+
+    def shape(self, box: Box) -> tuple[int, int, int]:
+        """Return the voxels (z, y, x) of a box on the working grid."""
+        return working_shape([high - low for low, high in box], self.case.geometry.spacing, self.preset.spacing)
+
+    def windows(self, box: Box) -> list[Box]:
+        """Return the windows that cover a box, in voxels of the working grid."""
+        return plan_windows(self.shape(box), self.preset.patch, self.overlap)
+
+    def grids(self) -> Iterator[Grid]:
+        """Read one box after the other.
+
+        Raises
+        ------
+        InputError
+            If there are voxels that are not finite.
+        """
+        for box in self.region.boxes:
+            yield Grid(box, self.inputs.read(box, self.shape(box)), self.windows(box))
+
+
+def make_plan(case: Case, preset: Preset, region: Region = "breast", overlap: float | None = None) -> Plan:
+    """Decide what of a case is looked at: one box per breast, or the whole field of view; reads an overview of the case.
 
     Raises
     ------
     InputError
-        If the case is of another modality than the preset is made for, or lacks a phase that it needs.
+        If the case is of another modality than the preset is made for, lacks a phase that it needs, or is constant.
     """
     if _kind(case.modality) != _kind(preset.modality):
         raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
+    seen = Overview.of(case)
+    inputs = preset.inputs(seen)
     if region == "breast" and _kind(preset.modality) == "mri":  # other images show the breast alone
-        found = breast_region(case.phase(first_post_contrast(case)), case.geometry.spacing)
+        found = breast_region(seen)
     else:
-        found = BreastRegion([((0, case.shape[0]), (0, case.shape[1]), (0, case.shape[2]))], np.ones(case.shape[1:], bool))
-    inputs = preset.inputs(case)
-    grids = []
-    for box in found.boxes:
-        part = inputs[(slice(None), *slices(box))]
-        channels = resample(part, working_shape(part.shape[1:], case.geometry.spacing, preset.spacing))
-        grids.append(Grid(box, channels, plan_windows(channels.shape[1:], preset.patch)))
-    return grids, found
+        found = BreastRegion([whole(case.shape)], np.ones(case.shape[1:], bool))
+    return Plan(preset, inputs, found, preset.overlap if overlap is None else overlap)
+
+
+def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[list[Grid], BreastRegion]:
+    """Return a grid for each box of the region (one per breast, or the whole field of view), and the region; see :func:`make_plan`."""
+    plan = make_plan(case, preset, region)
+    return list(plan.grids()), plan.region
 
 
 def _kind(modality: Modality) -> str:

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from napari_breastseg.case import Case
 from napari_breastseg.preprocess.breast_region import BreastRegion
-from napari_breastseg.preprocess.intensity import body_mask, first_post_contrast
+from napari_breastseg.preprocess.overview import body_mask, first_post_contrast
 from napari_breastseg.progress import Job, Progress
 
 Cause = Literal["skin", "heart", "edge", "vessel-like", "contralateral", "other"]
@@ -248,7 +248,7 @@ def _on_tube(image: Map, judged: Mask, spacing: npt.NDArray[np.float64]) -> Mask
 
 def _air_in_front(post: Map) -> Mask:
     """What is not body and is reached from the front edge of the image; the lungs are not."""
-    labels, _ = ndimage.label(~body_mask(post))
+    labels, _ = ndimage.label(~body_mask(ndimage.uniform_filter(post, 3)))
     front = np.unique(labels[:, 0])
     return np.isin(labels, front[front > 0])
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import Box, Case, Prediction, slices
-from napari_breastseg.inference.grids import Grid, Map, Region, plan_grids
+from napari_breastseg.case import Box, Case, Prediction, box_around, slices, whole
+from napari_breastseg.errors import ComputeError
+from napari_breastseg.inference.devices import out_of_memory
+from napari_breastseg.inference.grids import Grid, Plan, Region, make_plan
+from napari_breastseg.inference.memory import bytes_for_arrays, bytes_for_windows, free_memory, in_words
 from napari_breastseg.inference.runner import Runner
-from napari_breastseg.inference.windows import blend
+from napari_breastseg.inference.sweep import PLAIN, Flip, flips_of, sweep
+from napari_breastseg.inference.uncertainty import UNCERTAINTY, entropy_of
+from napari_breastseg.inference.windows import Blending, Canvas, Map
 from napari_breastseg.methods.model import Model
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
@@ -46,9 +51,12 @@ class Preview:
 
 
 def predict(
-    case: Case, model: Model, *, device: str = "auto", region: Region = "breast", threshold: float | None = None
-) -> Job[Prediction]:
+    case: Case, model: Model, *, device: str = "auto", region: Region = "breast", threshold: float | None = None, mirror: bool = False,
+    overlap: float | None = None, blending: Blending = "gaussian", batch: int | None = None,
+) -> Job[Prediction]:  # fmt: skip
     """Predict where the tumour is; yields a :class:`Preview` as the payload of the Progress as soon as there is something to see.
+
+    No more of the case is in memory than a slab of one phase, whatever its size. Who closes the generator waits for one window at most.
 
     Parameters
     ----------
@@ -60,100 +68,160 @@ def predict(
         "breast" places windows in one box per breast, "full" in the whole field of view.
     threshold : float, optional
         Probability from which a voxel is tumour; the model card's, else 0.5.
+    mirror : bool
+        Take the mean over all mirror images of each window, eight times the work for a volume, and add the map of its entropy.
+    overlap : float, optional
+        Smallest share of a window that its neighbour repeats; the method's if not given.
+    blending : str
+        How overlapping windows are blended: "gaussian" or "linear".
+    batch : int, optional
+        Windows at a time; what suits the device if not given.
 
     Raises
     ------
     InputError
-        If the case lacks a phase that the model needs, is of another modality, or is constant.
+        If the case lacks a phase that the model needs, is of another modality, is constant, or holds voxels that are no numbers.
     ComputeError
         If the device is missing or memory does not suffice.
     """
-    started = time.perf_counter()
-    cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
-    yield Progress(0, 1, "Preparing the images")
-    plan, place = plan_grids(case, model.preset, region)
-    runner = Runner(model, device)
-    coarse = np.zeros(case.shape, np.float32)
-    fine = np.zeros(case.shape, np.float32)
-    grids = [_Pass(grid, model) for grid in plan]
-    total = 1 + sum(len(grid.windows) for grid in plan)
-    for grid in grids:
-        part = grid.half_resolution(runner)
-        _keep(coarse, grid.box, part)
-        yield Progress(1, total, "Coarse pass", Preview("coarse", grid.box, part))
-    done = 1
-    for grid in sorted(grids, key=lambda g: -float(g.guide.max())):
-        for box in grid.refine(runner):
-            done += 1
-            yield Progress(done, total, "Refining", Preview("refined", box, grid.part(box)))
-        _keep(fine, grid.box, grid.probability())
-    coarse *= place.inside
-    fine *= place.inside
-    details = {
-        "device": runner.device.type,
-        "engine": runner.engine_name,
-        "seconds": round(time.perf_counter() - started, 2),
-        "windows": total - 1,
-        "region": region,
-        "threshold": cut,
-        "memory_steps": runner.steps,
-        "seed": None,  # nothing is drawn at random
-        "software": software(),
-    }
-    volume = case.geometry.voxel_ml
-    return Prediction(model.sha, fine, clean_mask(coarse > cut, volume), clean_mask(fine > cut, volume), details=details)
+    try:
+        cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
+        yield Progress(0, 1, "Preparing the images")
+        started = time.perf_counter()
+        plan = make_plan(case, model.preset, region, overlap)
+        return (yield from _Work(plan, Runner(model, device, batch), blending, cut, started).predict(mirror))
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ComputeError(
+            f"Memory ran out while {case.name} was predicted. Close other programs, or predict it on a larger computer."
+        ) from error
 
 
 def clean_mask(mask: npt.NDArray[np.bool_], voxel_ml: float) -> npt.NDArray[np.uint8]:
     """Drop connected components (26 neighbours) smaller than `SMALLEST_ML`, or than `SMALLEST_SHARE` of a single slice."""
-    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    cleaned = np.zeros(mask.shape, np.uint8)
+    box = box_around(mask)
+    if box is None:
+        return cleaned
+    labels, count = ndimage.label(mask[slices(box)], np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     keep = sizes >= SMALLEST_SHARE * mask.size if mask.shape[0] == 1 else sizes * voxel_ml >= SMALLEST_ML
     keep[0] = False
-    cleaned: npt.NDArray[np.uint8] = keep[labels].astype(np.uint8)
+    cleaned[slices(box)] = keep[labels]
     return cleaned
 
 
-def _keep(target: Map, box: Box, part: Map) -> None:
-    """Merge `part` where boxes overlap: the larger probability stands."""
+class _Work:
+    """A prediction in the making."""
+
+    def __init__(self, plan: Plan, runner: Runner, blending: Blending, cut: float, started: float) -> None:
+        self._plan, self._runner, self._blending, self._cut, self._started = plan, runner, blending, cut, started
+        self._windows = sum(len(plan.windows(box)) for box in plan.region.boxes)
+        self._coarse = np.zeros(plan.case.shape, np.uint8)
+
+    def predict(self, mirror: bool) -> Job[Prediction]:
+        """Go the whole way."""
+        needed, free = _make_room(self._plan, self._runner)
+        yield self._at(0, f"Reading the images; {in_words(needed)} of memory needed, {in_words(free)} free")
+        passes = []
+        for grid in self._plan.grids():
+            passes.append((yield from self._from_afar(grid)))
+        yield from self._closer(passes, flips_of(self._plan.case.shape) if mirror else PLAIN)
+        probability = np.zeros(self._plan.case.shape, np.float32)
+        for one in passes:
+            yield self._at(self._windows + 1, "Finishing")
+            _keep(probability, one.grid.box, self._on_case(one.grid, one.now))
+        return self._prediction(probability, {UNCERTAINTY: entropy_of(probability)} if mirror else {}, mirror, needed)
+
+    def _from_afar(self, grid: Grid) -> Job[_Pass]:
+        """Look at a box at half resolution."""
+        half = grid.halved(self._runner.model.preset.patch)
+        canvas = Canvas(half.shape, half.windows, self._blending)
+        for _ in sweep(self._runner, [(half, canvas, window) for window in half.windows]):
+            yield self._at(0, "Coarse pass")
+        coarse = canvas.mean()
+        shown = self._on_case(half, coarse)
+        _keep(self._coarse, grid.box, shown > self._cut)
+        yield self._at(1, "Coarse pass", Preview("coarse", grid.box, shown))
+        return _Pass(grid, Canvas(grid.shape, grid.windows, self._blending), resample(coarse[None], grid.shape)[0])
+
+    def _closer(self, passes: Sequence[_Pass], flips: Sequence[Flip]) -> Job[None]:
+        """Run the windows of all boxes, those first in which the coarse pass sees the likeliest candidates."""
+        by_canvas = {id(one.canvas): one for one in passes}
+        order = [(one, window) for one in passes for window in one.grid.windows]
+        order.sort(key=lambda work: -float(work[0].now[slices(work[1])].max()))
+        done = 0
+        for batch in sweep(self._runner, [(one.grid, one.canvas, window) for one, window in order], flips):
+            done += len(batch)
+            message = f"Refining, {done} of {self._windows} windows"
+            for grid, canvas, window in batch:
+                one, box = by_canvas[id(canvas)], grid.on_case(window)
+                one.now[slices(window)] = canvas.mean_in(slices(window), one.now)
+                yield self._at(done + 1, message, Preview("refined", box, self._on_case(grid, one.now, box)))
+            if not batch:
+                yield self._at(done + 1, message)
+
+    def _on_case(self, grid: Grid, values: Map, part: Box | None = None) -> Map:
+        """Bring values on a grid to the case's voxels, 0 behind the chest wall."""
+        found = grid.to_case(values, part)
+        found *= self._plan.region.inside[slices(part or grid.box)[1:]]
+        return found
+
+    def _at(self, step: int, message: str, payload: Preview | None = None) -> Progress:
+        return Progress(step, self._windows + 1, message, payload)
+
+    def _prediction(self, probability: Map, maps: Mapping[str, Map], mirror: bool, needed: int) -> Prediction:
+        case, runner = self._plan.case, self._runner
+        refined, coarse = (clean_mask(mask, case.geometry.voxel_ml) for mask in (probability > self._cut, self._coarse > 0))
+        details = {
+            "device": runner.device.type,
+            "engine": runner.engine_name,
+            "precision": str(runner.precision).removeprefix("torch."),
+            "seconds": round(time.perf_counter() - self._started, 2),
+            "windows": self._windows,
+            "region": "breast" if self._plan.region.boxes != [whole(case.shape)] else "full",
+            "threshold": self._cut,
+            "mirror": mirror,
+            "memory_needed": needed,
+            "memory_steps": runner.steps,
+            "seed": None,  # nothing is drawn at random
+            "software": software(),
+        }
+        return Prediction(runner.model.sha, probability, coarse, refined, maps=maps, details=details)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """The refined pass over one grid: what is added up, and the probability as it stands `now`, which begins as the coarse one."""
+
+    grid: Grid
+    canvas: Canvas
+    now: Map
+
+
+def _keep(target: npt.NDArray[Any], box: Box, part: npt.NDArray[Any]) -> None:
+    """Merge `part` where boxes overlap: the larger value stands."""
     window = target[slices(box)]
     np.maximum(window, part, out=window)
 
 
-class _Pass:
-    """The coarse and the refined pass over one grid, with one accumulator."""
+def _make_room(plan: Plan, runner: Runner) -> tuple[int, int]:
+    """Begin on the rung of the memory ladder on which the work should fit; return the bytes that it needs and those that are free.
 
-    def __init__(self, grid: Grid, model: Model) -> None:
-        self.grid, self.patch = grid, model.preset.patch
-        self.guide: Map = np.zeros(grid.shape, np.float32)
-        self.sum: Map = np.zeros(grid.shape, np.float32)
-        self.weight: Map = np.zeros(grid.shape, np.float32)
-
-    @property
-    def box(self) -> Box:
-        return self.grid.box
-
-    def half_resolution(self, runner: Runner) -> Map:
-        """Run at twice the spacing; return the probability on the case's grid and keep it as the guide of the refined pass."""
-        half = self.grid.halved(self.patch)
-        total, weight = np.zeros(half.shape, np.float32), np.zeros(half.shape, np.float32)
-        for window in half.windows:
-            blend(total, weight, window, runner.probability(half.window(window)))
-        coarse: Map = total / weight
-        self.guide = resample(coarse[None], self.grid.shape)[0]
-        return half.to_case(coarse)
-
-    def refine(self, runner: Runner) -> Iterator[Box]:
-        """Run the windows, those with the likeliest candidates first; yield the box of the case that each one covers."""
-        for window in sorted(self.grid.windows, key=lambda w: -float(self.guide[slices(w)].max())):
-            blend(self.sum, self.weight, window, runner.probability(self.grid.window(window)))
-            yield self.grid.on_case(window)
-
-    def probability(self) -> Map:
-        """Blended probability so far, on the grid of the case; the guide stands where no window has been."""
-        return self.grid.to_case(np.where(self.weight > 0, self.sum / np.maximum(self.weight, 1e-6), self.guide))
-
-    def part(self, box: Box) -> Map:
-        """The blended probability within `box` of the case."""
-        z, y, x = (slice(low - origin, high - origin) for (low, high), (origin, _) in zip(box, self.box, strict=True))
-        return self.probability()[z, y, x]
+    Raises
+    ------
+    ComputeError
+        If there is no such rung.
+    """
+    while True:
+        free, needed = free_memory(runner.device), bytes_for_windows(plan, runner.edge, runner.batch)
+        if runner.device.type != "cuda":  # which has a memory of its own
+            needed += bytes_for_arrays(plan)
+        if needed <= free:
+            return needed, free
+        if not runner.step_down():
+            raise ComputeError(
+                f"{plan.case.name} needs about {in_words(needed)} of memory and {in_words(free)} are free. "
+                "Close other programs, or predict it on a larger computer."
+            )

@@ -23,7 +23,7 @@ from napari_breastseg.case import BACKGROUND, REFINED_WITH, TUMOUR, UNDECIDED, B
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.predict import clean_mask
 from napari_breastseg.inference.random_walk import random_walk
-from napari_breastseg.preprocess.intensity import first_post_contrast
+from napari_breastseg.preprocess.overview import first_post_contrast
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.software import software
 

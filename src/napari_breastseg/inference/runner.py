@@ -1,4 +1,4 @@
-"""Running one window on a device, stepping down when memory runs out instead of failing."""
+"""Running windows on a device, stepping down when memory runs out instead of failing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_breastseg.errors import ComputeError
-from napari_breastseg.inference.devices import out_of_memory, pick_device
+from napari_breastseg.inference.cuda import GraphedNetwork
+from napari_breastseg.inference.devices import half_precision, out_of_memory, pick_device, same_numbers
 from napari_breastseg.inference.engines import OpenVINONetwork, first_line, openvino_network
+from napari_breastseg.inference.windows import Canvas, Map, plan_windows
 from napari_breastseg.methods.model import Model
 
 T = TypeVar("T")
 
-TOLERANCE = 1e-2
-"""Largest difference in probability between a device and the CPU that is still taken for right."""
+BATCH = {"cuda": 4, "mps": 2, "cpu": 1}
+"""Windows at a time: a CPU gains nothing from more."""
+EDGES = (48, 32)
+"""Longest edges of what the network sees at once, when memory does not suffice for whole windows."""
+TOO_LITTLE = "There is too little memory to run the model. Close other programs and try again."
 
 
 class Runner:
@@ -29,21 +33,32 @@ class Runner:
     model : Model
     device : str
         "auto", "cpu", "cuda" or "mps".
+    batch : int, optional
+        Windows at a time; what suits the device if not given.
 
     Attributes
     ----------
+    batch : int
+    edge : int or None
+        Longest edge (voxels) of what the network sees at once; None while that is a whole window.
+    precision : dtype
+        In which the network computes.
     steps : list of str
         What had to be given up to run at all, for people; empty in the normal case.
     """
 
-    def __init__(self, model: Model, device: str = "auto") -> None:
+    device: torch.device
+    precision: torch.dtype
+    _engine: OpenVINONetwork | str | None
+    _graphed: GraphedNetwork | None
+
+    def __init__(self, model: Model, device: str = "auto", batch: int | None = None) -> None:
         self.model = model
         self.steps: list[str] = []
-        self.device = pick_device(device)
-        self.network = model.network(self.device)
-        self._engine: OpenVINONetwork | str | None = None
+        self.edge: int | None = None
+        self._settle(pick_device(device), batch)
         if self.device.type == "mps" and not self._agrees_with_cpu():
-            self._fall_back("The Apple GPU lacks an operator or gave other numbers than the CPU, so the CPU is used.")
+            self._use_cpu("The Apple GPU lacks an operator or gave other numbers than the CPU, so the CPU is used.")
 
     @property
     def engine(self) -> OpenVINONetwork | str:
@@ -57,17 +72,17 @@ class Runner:
         """Name of the engine: "openvino" or "torch"."""
         return "torch" if isinstance(self.engine, str) else "openvino"
 
-    def probability(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the probability of tumour, shape (z, y, x), of one window of shape (channel, z, y, x).
+    def probability(self, windows: Map) -> Map:
+        """Return the probability of tumour, shape (batch, z, y, x), of windows of shape (batch, channel, z, y, x).
 
         Raises
         ------
         ComputeError
             If even the CPU has too little memory.
         """
-        return self._within_memory(lambda: self._run(channels))
+        return self._within_memory(lambda: self._split(windows), self.step_down)
 
-    def features(self, channels: npt.NDArray[np.float32]) -> Tensor:
+    def features(self, channels: Map) -> Tensor:
         """Return the last features, shape (feature, z, y, x), float32 on the CPU, of one window of shape (channel, z, y, x).
 
         Never in half precision, in which cosines close to 1 are equal.
@@ -77,9 +92,9 @@ class Runner:
         ComputeError
             If even the CPU has too little memory.
         """
-        return self._within_memory(lambda: self._features(channels))
+        return self._within_memory(lambda: self._features(channels), self._leave_gpu)
 
-    def pooled(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def pooled(self, channels: Map) -> Map:
         """Return the mean of each of the encoder's deepest features, shape (feature,), over one window of shape (channel, z, y, x).
 
         Raises
@@ -87,59 +102,131 @@ class Runner:
         ComputeError
             If even the CPU has too little memory.
         """
-        return self._within_memory(lambda: self._pooled(channels))
+        return self._within_memory(lambda: self._pooled(channels), self._leave_gpu)
 
-    def _within_memory(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            if self.device.type == "cpu":
-                raise ComputeError("There is too little memory to run the model. Close other programs and try again.") from error
-            self._fall_back(f"The {self.device.type} device ran out of memory, so the CPU is used.")
-            return self._within_memory(work)
+    def step_down(self) -> bool:
+        """Take the next rung of the memory ladder: batch, size, precision, device; return whether there was one."""
+        if self.batch > 1:
+            self.batch //= 2
+            self.steps.append(f"Memory was short, so {self.batch} window(s) run at a time.")
+        elif smaller := [edge for edge in EDGES if self.edge is None or edge < self.edge]:
+            self.edge = smaller[0]
+            self.steps.append(f"Memory was short, so windows are cut to {self.edge} voxels: what lies further apart is not seen together.")
+        elif self.precision == torch.float32 and (half := half_precision(self.device)) and self._holds(half):
+            self.precision, self._graphed = half, None
+            self.steps.append("Memory was short, so the network computes in half precision.")
+        else:
+            return self._leave_gpu()
+        return True
 
-    def _run(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+    def _settle(self, device: torch.device, batch: int | None = None) -> None:
+        self.device = device
+        self.batch = batch or BATCH[device.type]
+        self.network = self.model.network(device)
+        self.precision = torch.float32
+        self._engine = None
+        self._graphed = None
+        if device.type == "cuda":
+            half = half_precision(device)
+            if half is not None and self._holds(half):
+                self.precision = half
+
+    def _leave_gpu(self) -> bool:
+        if self.device.type == "cpu":
+            return False
+        self._use_cpu(f"The {self.device.type} device ran out of memory, so the CPU is used.")
+        return True
+
+    def _use_cpu(self, why: str) -> None:
+        self.steps.append(why)
+        self.edge = None
+        self._settle(torch.device("cpu"))
+
+    def _within_memory(self, work: Callable[[], T], step_down: Callable[[], bool]) -> T:
+        """Do the work, stepping down as often as memory runs out."""
+        while True:
+            try:
+                return work()
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                failure = error
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if not step_down():
+                raise ComputeError(TOO_LITTLE) from failure
+
+    def _split(self, windows: Map) -> Map:
+        """Run as many windows at a time, as large, as the rung of the ladder allows."""
+        return np.concatenate([self._cut(windows[low : low + self.batch]) for low in range(0, len(windows), self.batch)])
+
+    def _cut(self, windows: Map) -> Map:
+        z, y, x = windows.shape[2:]
+        if self.edge is None or max(z, y, x) <= self.edge:
+            return self._run(windows)
+        parts = plan_windows((z, y, x), (self.edge,) * 3)
+        canvases = [Canvas((z, y, x), parts) for _ in windows]
+        for part in parts:
+            (z0, z1), (y0, y1), (x0, x1) = part
+            for canvas, values in zip(canvases, self._run(windows[:, :, z0:z1, y0:y1, x0:x1]), strict=True):
+                canvas.add(part, values)
+        return np.stack([canvas.mean() for canvas in canvases])
+
+    def _run(self, windows: Map) -> Map:
+        x = torch.from_numpy(np.ascontiguousarray(windows, np.float32)).to(self.device)
+        with torch.inference_mode():
             logits = self._logits(x).float()
-        result: npt.NDArray[np.float32] = torch.sigmoid(logits[0, 1] - logits[0, 0]).cpu().numpy()
+        result: Map = torch.sigmoid(logits[:, 1] - logits[:, 0]).cpu().numpy()
         return result
 
-    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+    def _logits(self, x: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            self._graphed = self._graphed or GraphedNetwork(self.network, self.precision)
+            return self._graphed(x)
         if isinstance(self.engine, str):
-            logits: torch.Tensor = self.network(x)
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                logits: Tensor = self.network(x)
             return logits
         try:
-            return self.engine(x)
+            return torch.cat([self.engine(window[None]) for window in x])
         except RuntimeError as error:
+            if out_of_memory(error):
+                raise
             self._engine = f"OpenVINO failed ({first_line(error)})"
             self.steps.append(f"{self._engine}, so torch is used.")
             return self._logits(x)
 
-    def _features(self, channels: npt.NDArray[np.float32]) -> Tensor:
+    def _features(self, channels: Map) -> Tensor:
         x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
         with torch.inference_mode():
             return self.network.features(self.network.encode(x), x.shape[2:])[0][0].float().cpu()
 
-    def _pooled(self, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _pooled(self, channels: Map) -> Map:
         x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
         with torch.inference_mode():
-            means: npt.NDArray[np.float32] = self.network.encode(x)[-1][0].float().flatten(1).mean(1).cpu().numpy()
+            means: Map = self.network.encode(x)[-1][0].float().flatten(1).mean(1).cpu().numpy()
         return means
 
+    def _sample(self) -> Tensor:
+        size = (1 if self.model.preset.flat else 32, 32, 32)
+        return torch.randn(1, self.model.preset.channels, *size, generator=torch.Generator().manual_seed(0))
+
     def _agrees_with_cpu(self) -> bool:
-        sample = np.random.default_rng(0).normal(size=(self.model.preset.channels, 32, 32, 32)).astype(np.float32)
+        """Compare the device with the CPU on a small patch."""
+        sample = self._sample()
         try:
-            here = self._run(sample)
+            with torch.inference_mode():
+                return same_numbers(self.network(sample.to(self.device)).cpu(), self.model.network("cpu")(sample))
         except RuntimeError:  # an operator that this version of torch lacks there
             return False
-        with torch.inference_mode():
-            logits = self.model.network("cpu")(torch.from_numpy(sample)[None])
-        return bool(np.abs(here - torch.sigmoid(logits[0, 1] - logits[0, 0]).numpy()).max() < TOLERANCE)
 
-    def _fall_back(self, why: str) -> None:
-        self.steps.append(why)
-        self.device = torch.device("cpu")
-        self.network = self.model.network("cpu")
+    def _holds(self, half: torch.dtype) -> bool:
+        """Compare half precision with single precision on a small patch."""
+        sample = self._sample().to(self.device)
+        try:
+            with torch.inference_mode():
+                exact = self.network(sample)
+                with torch.autocast(self.device.type, half):
+                    return same_numbers(self.network(sample).float(), exact)
+        except RuntimeError:
+            return False

@@ -5,19 +5,19 @@ With p the mean probability over the flips, H = -p ln p - (1 - p) ln(1 - p), in 
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from scipy.special import entr
 
 from napari_breastseg.case import Case, slices
-from napari_breastseg.inference.grids import Grid, Map, Region, plan_grids
+from napari_breastseg.inference.grids import Grid, Region, plan_grids
 from napari_breastseg.inference.runner import Runner
-from napari_breastseg.inference.windows import blend
+from napari_breastseg.inference.sweep import PLAIN, Flip, flips_of, sweep
+from napari_breastseg.inference.windows import Canvas, Map
 from napari_breastseg.methods.model import Model
 from napari_breastseg.progress import Job, Progress
 
@@ -29,10 +29,6 @@ LIKELIEST_ML = 0.1
 """The likeliest voxels of this volume always count: a faint tumour must not vanish because nothing is possible."""
 UNSURE = float(entr(0.2) + entr(0.8))
 """Entropy from which the model is unsure of a voxel: probability from 0.2 to 0.8."""
-
-Flip: TypeAlias = tuple[int, ...]
-"""Axes of (z, y, x) that are mirrored."""
-PLAIN: Sequence[Flip] = ((),)
 
 
 @dataclass(frozen=True)
@@ -102,26 +98,17 @@ def uncertainty(case: Case, model: Model, *, device: str = "auto", region: Regio
     return Uncertainty(entropy, probability, *summary(probability, entropy, case.geometry.voxel_ml), details)
 
 
-def flips_of(shape: Sequence[int]) -> list[Flip]:
-    """Return every combination of the axes along which a case extends: 8 of a volume, 4 of a single slice."""
-    axes = [axis for axis, length in enumerate(shape) if length > 1]
-    return [flip for count in range(len(axes) + 1) for flip in itertools.combinations(axes, count)]
-
-
 def mean_probability(shape: tuple[int, int, int], grids: Sequence[Grid], runner: Runner, flips: Sequence[Flip] = PLAIN) -> Job[Map]:
     """Return the mean over the flips of the probability of tumour, on a case's grid of `shape`; each flip is undone after the network."""
     result = np.zeros(shape, np.float32)
-    total = len(flips) * sum(len(grid.windows) for grid in grids)
-    done = 0
+    total, done = sum(len(grid.windows) for grid in grids), 0
     for grid in grids:
-        summed, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
-        for window, flip in itertools.product(grid.windows, flips):
-            mirrored = np.flip(grid.window(window), tuple(axis + 1 for axis in flip))
-            blend(summed, weight, window, np.flip(runner.probability(mirrored), flip))
-            done += 1
+        canvas = Canvas(grid.shape, grid.windows)
+        for batch in sweep(runner, [(grid, canvas, window) for window in grid.windows], flips):
+            done += len(batch)
             yield Progress(done, total, "Looking at mirror images")
         part = result[slices(grid.box)]
-        np.maximum(part, grid.to_case(summed / weight), out=part)  # where boxes overlap the larger stands, as in a prediction
+        np.maximum(part, grid.to_case(canvas.mean()), out=part)  # where boxes overlap the larger stands, as in a prediction
     result.clip(0, 1, out=result)  # a weighted mean of ones may be rounded up
     return result
 

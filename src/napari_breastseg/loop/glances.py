@@ -22,7 +22,8 @@ from napari_breastseg.case import TUMOUR, Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.grids import Grid, plan_grids
 from napari_breastseg.inference.runner import Runner
-from napari_breastseg.inference.uncertainty import PLAIN, Flip, entropy_of, flips_of, mean_probability, summary
+from napari_breastseg.inference.sweep import PLAIN, Flip, flips_of
+from napari_breastseg.inference.uncertainty import entropy_of, mean_probability, summary
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods.model import Model, load_model
 from napari_breastseg.preprocess.breast_region import BreastRegion

@@ -12,6 +12,8 @@ import torch
 
 from napari_breastseg.case import Case, Modality
 from napari_breastseg.networks.segmentation import SegmentationNetwork
+from napari_breastseg.preprocess.intensity import Inputs
+from napari_breastseg.preprocess.overview import Overview
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,15 @@ class Preset:
     network : callable
         Builds the network with fresh weights: ``(batch, channels, D, H, W)`` to logits ``(batch, 2, D, H, W)``.
     inputs : callable
-        Case to normalised channels, float32, shape (channels, z, y, x), on the case's own grid.
+        What the network sees of a case, from an overview of it.
     about : str
         One sentence for people.
     figures : mapping
         What the paper publishes.
+    overlap : float
+        Smallest share of a window that its neighbour repeats.
+    bytes_per_voxel : int
+        Memory that the network works in, for each voxel of a window.
     macs : callable, optional
         Multiply-adds by part of one cubic patch whose edge is given.
     exemplar : callable, optional
@@ -48,9 +54,11 @@ class Preset:
     patch: tuple[int, int, int]
     spacing: tuple[float, float, float]
     network: Callable[[], SegmentationNetwork]
-    inputs: Callable[[Case], npt.NDArray[np.float32]]
+    inputs: Callable[[Overview], Inputs]
     about: str
     modality: Modality = "dce-mri"
+    overlap: float = 0.25
+    bytes_per_voxel: int = 700
     figures: Mapping[str, Any] = field(default_factory=dict)
     macs: Callable[[int], Mapping[str, int]] | None = None
     exemplar: Callable[[int, tuple[int, int, int]], tuple[Case, npt.NDArray[np.uint8]]] | None = None

@@ -2,84 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 
-from napari_breastseg.case import Case
+from napari_breastseg.case import Box, slices
 from napari_breastseg.errors import InputError
+from napari_breastseg.preprocess.overview import CONSTANT, NOT_FINITE, Overview, first_post_contrast
+from napari_breastseg.preprocess.resample import Volume, resample_read
 
-Volume = npt.NDArray[np.float32]
-CONSTANT = "The image is constant: there is nothing to segment. Check that the right file was opened."
+SMALLEST = 1e-6
+"""Smallest deviation that intensities are divided by."""
 
 
-def body_mask(volume: Volume) -> npt.NDArray[np.bool_]:
-    """Separate body from air in one phase, shape (z, y, x).
+@dataclass(frozen=True)
+class Inputs:
+    """The channels that a network sees of a case, each a weighted sum of phases.
 
-    Otsu's threshold of the logarithm, because a few very bright voxels (vessels, a tumour) would draw a linear one far too high.
+    Resampling is linear, too, so phases are resampled first and mixed on the small grid.
 
-    Raises
-    ------
-    InputError
-        If the volume is constant.
+    Attributes
+    ----------
+    seen : Overview
+        Of the case.
+    phases : tuple of int
+        The phases that are read.
+    weights : tuple of tuple of float
+        For each channel the weight of each of these phases.
+    offsets : tuple of float
+        What is then added to each channel.
     """
-    smooth = np.log1p(np.clip(ndimage.uniform_filter(volume, 3), 0, None))
-    if float(np.ptp(smooth)) < 1e-6:
-        raise InputError(CONSTANT)
-    body: npt.NDArray[np.bool_] = smooth > threshold_otsu(smooth)  # type: ignore[no-untyped-call]
-    return body
+
+    seen: Overview
+    phases: tuple[int, ...]
+    weights: tuple[tuple[float, ...], ...]
+    offsets: tuple[float, ...]
+
+    def read(self, box: Box, shape: Sequence[int]) -> Volume:
+        """Read the channels within a box of the case, resampled to `shape` (z, y, x); no phase is in memory as a whole.
+
+        Returns
+        -------
+        ndarray, shape (channel, z, y, x), float32
+
+        Raises
+        ------
+        InputError
+            If there are voxels that are not finite.
+        """
+        z, y, x = slices(box)
+        images = self.seen.case.images
+        lengths = [high - low for low, high in box]
+
+        def reading(phase: int) -> Volume:
+            return resample_read(
+                lambda slab: np.asarray(images[phase, z.start + slab.start : z.start + slab.stop, y, x], np.float32), lengths, shape
+            )
+
+        phases = np.stack([reading(phase) for phase in self.phases])
+        mixed = np.tensordot(np.array(self.weights, np.float32), phases, 1)
+        mixed += np.array(self.offsets, np.float32)[:, None, None, None]
+        if not np.isfinite(mixed).all():
+            raise InputError(NOT_FINITE.format(self.seen.case.name))
+        return mixed
 
 
-def first_post_contrast(case: Case) -> int:
-    """Index of the first phase after the contrast injection.
-
-    The second phase, unless the case has but one, which is then taken as post-contrast (MAMA-MIA and nnU-Net numbering).
-    """
-    return min(1, case.phases - 1)
+def post_contrast(seen: Overview) -> Inputs:
+    """First post-contrast phase, standardised within the body: the paper's one channel."""
+    mean, deviation = _statistics(seen.sample[seen.body])
+    return Inputs(seen, (first_post_contrast(seen.case),), ((1 / deviation,),), (-mean / deviation,))
 
 
-def post_contrast(case: Case) -> Volume:
-    """First post-contrast phase, standardised within the body, shape (1, z, y, x): the paper's one channel."""
-    post = case.phase(first_post_contrast(case))
-    mean, deviation = _statistics(post)
-    return ((post - mean) / deviation)[None]
-
-
-def post_and_subtraction(case: Case) -> Volume:
+def post_and_subtraction(seen: Overview) -> Inputs:
     """First post-contrast phase, and its difference to the phase before contrast, both in units of the body's deviation.
-
-    Returns
-    -------
-    ndarray, shape (2, z, y, x), float32
 
     Raises
     ------
     InputError
         If the case has no phase before contrast.
     """
+    case = seen.case
     if case.phases < 2:
         raise InputError(f"{case.name} has one phase, but this model needs one before and one after contrast. Use hcma-unet/paper instead.")
-    post, pre = case.phase(1), case.phase(0)
-    mean, deviation = _statistics(post)
-    return np.stack([(post - mean) / deviation, (post - pre) / deviation])
+    mean, deviation = _statistics(seen.sample[seen.body])
+    return Inputs(seen, (0, 1), ((0, 1 / deviation), (-1 / deviation, 1 / deviation)), (-mean / deviation, 0))
 
 
-def grey_image(case: Case) -> Volume:
-    """Return the one phase of an image, standardised within the image, shape (1, z, y, x).
+def grey_image(seen: Overview) -> Inputs:
+    """Return the one phase of an image, standardised within the image.
 
     Raises
     ------
     InputError
         If the image is constant.
     """
-    image = case.phase(0)
-    deviation = float(image.std())
-    if deviation < 1e-6:
+    mean, deviation = _statistics(seen.case.phase(0))
+    if deviation <= SMALLEST:
         raise InputError(CONSTANT)
-    return ((image - float(image.mean())) / deviation)[None]
+    return Inputs(seen, (0,), ((1 / deviation,),), (-mean / deviation,))
 
 
-def _statistics(post: Volume) -> tuple[float, float]:
-    body = post[body_mask(post)]
-    return float(body.mean()), max(float(body.std()), 1e-6)
+def _statistics(values: Volume) -> tuple[float, float]:
+    return float(values.mean(dtype=np.float64)), max(float(values.std(dtype=np.float64)), SMALLEST)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from skimage.measure import block_reduce
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Case
+from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Case, whole
 from napari_breastseg.methods.preset import Preset
+from napari_breastseg.preprocess.overview import Overview
 from napari_breastseg.preprocess.resample import resample, working_shape
 
 Points = npt.NDArray[np.intp]
@@ -42,7 +43,7 @@ class Volume:
 def make_volume(case: Case, labels: npt.NDArray[np.uint8], preset: Preset, seed: int = 0) -> Volume:
     """Bring a case and its labels, shape (z, y, x), to the preset's working grid."""
     shape = working_shape(case.shape, case.geometry.spacing, preset.spacing)
-    channels = resample(preset.inputs(case), shape)
+    channels = preset.inputs(Overview.of(case)).read(whole(case.shape), shape)
     shares = resample(np.stack([labels == TUMOUR, labels == UNDECIDED]).astype(np.float32), shape)
     grid = np.where(shares[1] > 0.5, UNDECIDED, shares[0] > 0.5).astype(np.uint8)
     rng = np.random.default_rng(seed)

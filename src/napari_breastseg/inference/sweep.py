@@ -1,0 +1,55 @@
+"""Windows through the network: in batches, in a given order, in mirror images if asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+
+from napari_breastseg.case import Box
+from napari_breastseg.inference.grids import Grid
+from napari_breastseg.inference.runner import Runner
+from napari_breastseg.inference.windows import Canvas
+
+Flip: TypeAlias = tuple[int, ...]
+"""Axes of (z, y, x) that are mirrored."""
+PLAIN: Sequence[Flip] = ((),)
+
+Work: TypeAlias = tuple[Grid, Canvas, Box]
+"""One window of a grid, and where what it says goes."""
+
+
+def flips_of(shape: Sequence[int]) -> list[Flip]:
+    """Return every combination of the axes along which a case extends: 8 of a volume, 4 of a single slice."""
+    axes = [axis for axis, length in enumerate(shape) if length > 1]
+    return [flip for count in range(len(axes) + 1) for flip in itertools.combinations(axes, count)]
+
+
+def sweep(runner: Runner, windows: Sequence[Work], flips: Sequence[Flip] = PLAIN) -> Iterator[list[Work]]:
+    """Run windows in their order and add the mean over the flips to their canvases; yields those that are done, batch by batch.
+
+    A pass through the network is never longer than one batch of one flip, so that who closes the generator does not wait; it yields
+    an empty list after each.
+    """
+    waiting = list(windows)
+    while waiting:
+        batch = [waiting[0], *itertools.takewhile(partial(_alike, waiting[0]), waiting[1 : runner.batch])]
+        del waiting[: len(batch)]
+        images = np.stack([grid.window(window) for grid, _, window in batch])
+        mean = np.zeros((len(batch), *images.shape[2:]), np.float32)
+        for flip in flips:
+            mirrored = np.flip(images, tuple(axis + 2 for axis in flip))
+            mean += np.flip(runner.probability(mirrored), tuple(axis + 1 for axis in flip)) / np.float32(len(flips))
+            if len(flips) > 1:
+                yield []
+        for (_, canvas, window), values in zip(batch, mean, strict=True):
+            canvas.add(window, values)
+        yield batch
+
+
+def _alike(one: Work, other: Work) -> bool:
+    """Tell whether two windows have the same size, so that they can go through the network together."""
+    return [high - low for low, high in one[2]] == [high - low for low, high in other[2]]
