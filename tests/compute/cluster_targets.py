@@ -76,3 +76,11 @@ def numbered(n: int) -> Job[int]:
     for i in range(n):
         yield Progress(i, n, "counting", payload={"i": i})
     return n
+
+
+def threads() -> Job[int]:
+    """Return how many threads the numerics of a job have."""
+    import torch
+
+    yield Progress(1, 1, "counting")
+    return torch.get_num_threads()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from napari_breastseg.cohort.job import Finished, Order
 from napari_breastseg.cohort.lanes import CLUSTER, LOCAL, serve
 from napari_breastseg.cohort.results import Results
-from napari_breastseg.compute import alone, crew, in_child
+from napari_breastseg.compute import alone, check_address, crew, in_child
 from napari_breastseg.errors import InputError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.listing import ListedCase
@@ -116,6 +116,8 @@ def predict_cohort(
         If the scheduler is lost, or all of its workers are and none comes back.
     """
     started = time.monotonic()
+    if scheduler is not None:
+        check_address(scheduler)
     with Results(out) as results:
         ledger = _Ledger(cases, results)
         try:
@@ -125,6 +127,7 @@ def predict_cohort(
             if orders:
                 yield from ledger.follow(serve(orders, arguments, *lanes))
         finally:
+            ledger.close()
             write_atomically(out / SUMMARY, _table(ledger.rows.values()))
     return Cohort(list(ledger.rows.values()), ledger.skipped, round(time.monotonic() - started, 2))
 
@@ -160,18 +163,23 @@ class _Ledger:
 
     def follow(self, job: Job[None]) -> Job[None]:
         """Retell a job that serves orders, and fill in every case that it finishes."""
-        started, before = time.monotonic(), self._finished()
+        started, before, total = time.monotonic(), self._finished(), len(self.rows)
+        expected = ""
         try:
             for step in job:
                 if isinstance(step.payload, Finished):
                     self._fill_in(step.payload)
-                done, total = self._finished(), len(self.rows)
-                words = step.message
-                if done > before:
-                    words += f"; {_roughly((time.monotonic() - started) / (done - before) * (total - done))} left"
-                yield Progress(done, total, words)
+                    done = self._finished()
+                    expected = f"; {_roughly((time.monotonic() - started) / (done - before) * (total - done))} left"
+                yield Progress(self._finished(), total, step.message + expected)
         finally:
             job.close()
+
+    def close(self) -> None:
+        """Fill in what was finished, but not heard of any more."""
+        for row in self.rows.values():
+            if row.status == "waiting" and (record := self._results.settle(row.case)) is not None:
+                self.rows[row.case] = Row(row.case, "done", record)
 
     def _fill_in(self, finished: Finished) -> None:
         name = finished.name

@@ -59,7 +59,7 @@ def on_scheduler(address: str) -> Where:
     InputError
         If that is no address; raised by the jobs if no scheduler answers.
     """
-    _check(address)
+    check_address(address)
 
     def there(target: str, kwargs: Mapping[str, Any], name: str = "background") -> Job[Any]:
         return _in_thread(_remote(address, target, kwargs, name), Progress(0, 1, f"connecting to {address}"))
@@ -80,12 +80,12 @@ def crew(address: str) -> Job[None]:
     InputError
         If that is no address, or no scheduler answers.
     """
-    _check(address)
+    check_address(address)
     with _connected(address) as client:
         places: dict[str, Where] = {}
         unfit: set[str] = set()
         while True:
-            with _over(address, "cohort"):
+            with _over(f"The connection to the Dask scheduler at {address}", "what is done is kept"):
                 present = set(client.nthreads())
                 places = {worker: place for worker, place in places.items() if worker in present}
                 new = present - places.keys() - unfit
@@ -104,7 +104,8 @@ def _at(client: Client, address: str, worker: str) -> Where:
     return there
 
 
-def _check(address: str) -> None:
+def check_address(address: str) -> None:
+    """Refuse what is no address of a scheduler, and any if Dask's scheduler is not installed, as :func:`on_scheduler` does."""
     if not ADDRESS.fullmatch(address):  # a mere word would be looked up as the name of a computer, which may take minutes
         raise InputError(f"{address!r} is no address of a Dask scheduler. Give it as tcp://host:8786.")
     try:
@@ -153,29 +154,32 @@ def _in_thread(job: Job[Any], last: Progress) -> Job[Any]:
 
 def _remote(address: str, target: str, kwargs: Mapping[str, Any], name: str) -> Job[Any]:
     with _connected(address) as client, _current(client):
-        with _over(address, name):
+        with _over(_way(address, name)):
             workers = _suitable(client, address, set(client.nthreads()))
         return (yield from _on(client, address, workers, target, kwargs, name))
 
 
 def _on(client: Client, address: str, workers: list[str], target: str, kwargs: Mapping[str, Any], name: str) -> Job[Any]:
-    with _over(address, name):
+    with _over(_way(address, name)):
         held = yield from _desk(client, workers, name)
         return (yield from Conversation(held, name).hold(target, kwargs))
 
 
 @contextmanager
-def _over(address: str, name: str) -> Iterator[None]:
-    """Say in a sentence what goes wrong with the connection."""
+def _over(way: str, so: str = "nothing was changed") -> Iterator[None]:
+    """Say in a sentence what goes wrong on the way to a scheduler."""
     try:
         yield
     except BreastSegError:
         raise
     except Exception as error:
         raise LostError(
-            f"The connection to the {name} process at {address} was lost ({type(error).__name__}); nothing was changed. "
-            "See whether the scheduler runs and can be reached, then try again."
+            f"{way} was lost ({type(error).__name__}); {so}. See whether the scheduler runs and can be reached, then try again."
         ) from error
+
+
+def _way(address: str, name: str) -> str:
+    return f"The connection to the {name} process at {address}"
 
 
 def _desk(client: Client, workers: list[str], name: str) -> Job[Future[Any]]:
