@@ -8,14 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
-
-from napari_breastseg.case import TUMOUR, Case, Prediction, overlay
+from napari_breastseg.case import Case, Prediction, overlay
 from napari_breastseg.cli.maps import explained, maps_answer
 from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
+from napari_breastseg.cohort.figures import tumour_figures
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask, write_mask
 from napari_breastseg.loop.approval import record_mask
@@ -78,25 +75,15 @@ def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path
 
 def _found(case: Case, case_id: str | None, out: Path | None, folder: Path | None, prediction: Prediction, mask: Any) -> dict[str, Any]:
     """Say how much tumour a mask shows, and where it came from."""
-    sizes = _parts(mask == TUMOUR)
-    voxels = sum(sizes)
     return {
         "case": case.name,
         "case_id": case_id,
         "mask": None if out is None else str(out),
         "session": None if folder is None else str(folder),
         "model": prediction.model,
-        "tumour_voxels": voxels,
-        "tumour_ml": _millilitres(voxels, case),
-        "parts": len(sizes),
-        "largest_ml": _millilitres(max(sizes, default=0), case),
+        **tumour_figures(mask, case),
         **prediction.details,
     }
-
-
-def _millilitres(voxels: int, case: Case) -> float | None:
-    """Return the volume of so many voxels; None for an image, which has none."""
-    return None if case.modality == "ultrasound" else round(voxels * case.geometry.voxel_ml, 3)
 
 
 def tumour_in_words(answer: Mapping[str, Any]) -> str:
@@ -105,13 +92,6 @@ def tumour_in_words(answer: Mapping[str, Any]) -> str:
         return f"{answer['tumour_voxels']} pixels of tumour in {answer['case']}"
     words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}"
     return words + (f", in {answer['parts']} parts, the largest {answer['largest_ml']:.2f} mL" if answer["parts"] > 1 else "")
-
-
-def _parts(mask: npt.NDArray[np.bool_]) -> list[int]:
-    """Return the voxels of each part of a mask (26 neighbours)."""
-    labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
-    sizes: list[int] = np.bincount(labels.ravel())[1:].tolist()
-    return sizes
 
 
 def _keep(mask: Any, case: Case, out: Path | None) -> None:
