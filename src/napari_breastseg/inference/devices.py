@@ -10,6 +10,9 @@ from napari_breastseg.errors import ComputeError
 AGREEMENT = 0.02
 """Largest difference between two devices or precisions, as a share of the numbers, that is still taken for right."""
 
+SHORT_OF_MEMORY = ("alloc", "could not create a primitive", "could not create a memory")
+"""Parts of the messages of torch's allocators, and of oneDNN, which says no more."""
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device called `name`: "cpu", "cuda", "mps", or "auto" for the fastest one here.
@@ -46,4 +49,7 @@ def same_numbers(found: Tensor, expected: Tensor) -> bool:
 
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that memory did not suffice; some back ends of torch say so in the text alone."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and "alloc" in str(error).lower())
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in SHORT_OF_MEMORY)

@@ -80,6 +80,8 @@ class Plan:
     preset : Preset
     inputs : Inputs
     region : BreastRegion
+    window : sequence of int
+        Voxels (z, y, x) of a window.
     overlap : float
         Smallest share of a window that its neighbour repeats.
     """
@@ -87,6 +89,7 @@ class Plan:
     preset: Preset
     inputs: Inputs
     region: BreastRegion
+    window: Sequence[int]
     overlap: float
 
     @property
@@ -100,7 +103,7 @@ class Plan:
 
     def windows(self, box: Box) -> list[Box]:
         """Return the windows that cover a box, in voxels of the working grid."""
-        return plan_windows(self.shape(box), self.preset.patch, self.overlap)
+        return plan_windows(self.shape(box), self.window, self.overlap)
 
     def grids(self) -> Iterator[Grid]:
         """Read one box after the other.
@@ -114,8 +117,12 @@ class Plan:
             yield Grid(box, self.inputs.read(box, self.shape(box)), self.windows(box))
 
 
-def make_plan(case: Case, preset: Preset, region: Region = "breast", overlap: float | None = None) -> Plan:
+def make_plan(
+    case: Case, preset: Preset, region: Region = "breast", window: Sequence[int] | None = None, overlap: float | None = None
+) -> Plan:
     """Decide what of a case is looked at: one box per breast, or the whole field of view; reads an overview of the case.
+
+    Windows are those of the preset at inference if no other size is given.
 
     Raises
     ------
@@ -130,12 +137,15 @@ def make_plan(case: Case, preset: Preset, region: Region = "breast", overlap: fl
         found = breast_region(seen)
     else:
         found = BreastRegion([whole(case.shape)], np.ones(case.shape[1:], bool))
-    return Plan(preset, inputs, found, preset.overlap if overlap is None else overlap)
+    return Plan(preset, inputs, found, window or preset.window or preset.patch, preset.overlap if overlap is None else overlap)
 
 
 def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[list[Grid], BreastRegion]:
-    """Return a grid for each box of the region (one per breast, or the whole field of view), and the region; see :func:`make_plan`."""
-    plan = make_plan(case, preset, region)
+    """Return a grid for each box of the region (one per breast, or the whole field of view), and the region; see :func:`make_plan`.
+
+    Its windows are of the size of those in training: small ones, of which a few show all that is asked about.
+    """
+    plan = make_plan(case, preset, region, preset.patch)
     return list(plan.grids()), plan.region
 
 

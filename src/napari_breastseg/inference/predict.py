@@ -88,7 +88,7 @@ def predict(
         cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
         yield Progress(0, 1, "Preparing the images")
         started = time.perf_counter()
-        plan = make_plan(case, model.preset, region, overlap)
+        plan = make_plan(case, model.preset, region, overlap=overlap)
         return (yield from _Work(plan, Runner(model, device, batch), blending, cut, started).predict(mirror))
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
@@ -124,26 +124,26 @@ class _Work:
         """Go the whole way."""
         needed, free = _make_room(self._plan, self._runner)
         yield self._at(0, f"Reading the images; {in_words(needed)} of memory needed, {in_words(free)} free")
-        passes = []
+        passes: list[_Pass] = []
         for grid in self._plan.grids():
-            passes.append((yield from self._from_afar(grid)))
+            passes.append((yield from self._from_afar(grid, len(passes))))
         yield from self._closer(passes, flips_of(self._plan.case.shape) if mirror else PLAIN)
         probability = np.zeros(self._plan.case.shape, np.float32)
         for one in passes:
-            yield self._at(self._windows + 1, "Finishing")
+            yield self._at(len(passes) + self._windows, "Finishing")
             _keep(probability, one.grid.box, self._on_case(one.grid, one.now))
         return self._prediction(probability, {UNCERTAINTY: entropy_of(probability)} if mirror else {}, mirror, needed)
 
-    def _from_afar(self, grid: Grid) -> Job[_Pass]:
-        """Look at a box at half resolution."""
+    def _from_afar(self, grid: Grid, seen: int) -> Job[_Pass]:
+        """Look at a box at half resolution, after so many others."""
         half = grid.halved(self._runner.model.preset.patch)
         canvas = Canvas(half.shape, half.windows, self._blending)
         for _ in sweep(self._runner, [(half, canvas, window) for window in half.windows]):
-            yield self._at(0, "Coarse pass")
+            yield self._at(seen, "Coarse pass")
         coarse = canvas.mean()
         shown = self._on_case(half, coarse)
         _keep(self._coarse, grid.box, shown > self._cut)
-        yield self._at(1, "Coarse pass", Preview("coarse", grid.box, shown))
+        yield self._at(seen + 1, "Coarse pass", Preview("coarse", grid.box, shown))
         return _Pass(grid, Canvas(grid.shape, grid.windows, self._blending), resample(coarse[None], grid.shape)[0])
 
     def _closer(self, passes: Sequence[_Pass], flips: Sequence[Flip]) -> Job[None]:
@@ -154,13 +154,13 @@ class _Work:
         done = 0
         for batch in sweep(self._runner, [(one.grid, one.canvas, window) for one, window in order], flips):
             done += len(batch)
-            message = f"Refining, {done} of {self._windows} windows"
+            step, message = len(passes) + done, f"Refining, {done} of {self._windows} windows done"
             for grid, canvas, window in batch:
                 one, box = by_canvas[id(canvas)], grid.on_case(window)
                 one.now[slices(window)] = canvas.mean_in(slices(window), one.now)
-                yield self._at(done + 1, message, Preview("refined", box, self._on_case(grid, one.now, box)))
+                yield self._at(step, message, Preview("refined", box, self._on_case(grid, one.now, box)))
             if not batch:
-                yield self._at(done + 1, message)
+                yield self._at(step, message)
 
     def _on_case(self, grid: Grid, values: Map, part: Box | None = None) -> Map:
         """Bring values on a grid to the case's voxels, 0 behind the chest wall."""
@@ -169,7 +169,7 @@ class _Work:
         return found
 
     def _at(self, step: int, message: str, payload: Preview | None = None) -> Progress:
-        return Progress(step, self._windows + 1, message, payload)
+        return Progress(step, len(self._plan.region.boxes) + self._windows, message, payload)
 
     def _prediction(self, probability: Map, maps: Mapping[str, Map], mirror: bool, needed: int) -> Prediction:
         case, runner = self._plan.case, self._runner

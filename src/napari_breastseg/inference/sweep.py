@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeAlias
 
@@ -18,6 +19,9 @@ Flip: TypeAlias = tuple[int, ...]
 """Axes of (z, y, x) that are mirrored."""
 PLAIN: Sequence[Flip] = ((),)
 
+PATIENCE = 0.25
+"""Seconds between two signs of life."""
+
 Work: TypeAlias = tuple[Grid, Canvas, Box]
 """One window of a grid, and where what it says goes."""
 
@@ -31,23 +35,27 @@ def flips_of(shape: Sequence[int]) -> list[Flip]:
 def sweep(runner: Runner, windows: Sequence[Work], flips: Sequence[Flip] = PLAIN) -> Iterator[list[Work]]:
     """Run windows in their order and add the mean over the flips to their canvases; yields those that are done, batch by batch.
 
-    A pass through the network is never longer than one batch of one flip, so that who closes the generator does not wait; it yields
-    an empty list after each.
+    While a window takes long, an empty list is yielded now and then: who closes the generator waits for :data:`PATIENCE` at most, and
+    what is left of that window is run in vain.
     """
     waiting = list(windows)
-    while waiting:
-        batch = [waiting[0], *itertools.takewhile(partial(_alike, waiting[0]), waiting[1 : runner.batch])]
-        del waiting[: len(batch)]
-        images = np.stack([grid.window(window) for grid, _, window in batch])
-        mean = np.zeros((len(batch), *images.shape[2:]), np.float32)
-        for flip in flips:
-            mirrored = np.flip(images, tuple(axis + 2 for axis in flip))
-            mean += np.flip(runner.probability(mirrored), tuple(axis + 1 for axis in flip)) / np.float32(len(flips))
-            if len(flips) > 1:
-                yield []
-        for (_, canvas, window), values in zip(batch, mean, strict=True):
-            canvas.add(window, values)
-        yield batch
+    pool = ThreadPoolExecutor(1, thread_name_prefix="breastseg-window")
+    try:
+        while waiting:
+            batch = [waiting[0], *itertools.takewhile(partial(_alike, waiting[0]), waiting[1 : runner.batch])]
+            del waiting[: len(batch)]
+            images = np.stack([grid.window(window) for grid, _, window in batch])
+            mean = np.zeros((len(batch), *images.shape[2:]), np.float32)
+            for flip in flips:
+                found = pool.submit(runner.probability, np.flip(images, tuple(axis + 2 for axis in flip)))
+                while not wait([found], PATIENCE).done:
+                    yield []
+                mean += np.flip(found.result(), tuple(axis + 1 for axis in flip)) / np.float32(len(flips))
+            for (_, canvas, window), values in zip(batch, mean, strict=True):
+                canvas.add(window, values)
+            yield batch
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _alike(one: Work, other: Work) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import entr
 
 from napari_breastseg.case import Case, slices
-from napari_breastseg.inference.grids import Grid, Region, plan_grids
+from napari_breastseg.inference.grids import Grid, Region, make_plan
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.sweep import PLAIN, Flip, flips_of, sweep
 from napari_breastseg.inference.windows import Canvas, Map
@@ -81,11 +81,12 @@ def uncertainty(case: Case, model: Model, *, device: str = "auto", region: Regio
     """
     started = time.perf_counter()
     yield Progress(0, 1, "Preparing the images")
-    grids, place = plan_grids(case, model.preset, region)
+    plan = make_plan(case, model.preset, region)
+    grids = list(plan.grids())
     if coarse:
         grids = [grid.halved(model.preset.patch) for grid in grids]
     runner, flips = Runner(model, device), flips_of(case.shape)
-    probability = (yield from mean_probability(case.shape, grids, runner, flips)) * place.inside
+    probability = (yield from mean_probability(case.shape, grids, runner, flips)) * plan.region.inside
     details = {
         "device": runner.device.type,
         "seconds": round(time.perf_counter() - started, 2),

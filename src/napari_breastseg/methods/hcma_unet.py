@@ -22,7 +22,7 @@ def _phantom(seed: int, shape: tuple[int, int, int]) -> tuple[Case, npt.NDArray[
     return phantom.case, phantom.tumour
 
 
-_GRID: dict[str, Any] = {"patch": (64, 64, 64), "spacing": (1.5, 1.5, 1.5), "exemplar": _phantom}
+_GRID: dict[str, Any] = {"patch": (64,) * 3, "window": (128,) * 3, "spacing": (1.5,) * 3, "exemplar": _phantom}
 _ABLATIONS: dict[str, tuple[Mixer, float]] = {
     "baseline": ("none", 2.58),
     "vssb": ("vssb", 3.19),

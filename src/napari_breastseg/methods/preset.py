@@ -27,7 +27,7 @@ class Preset:
     channels : int
         Input channels of the network.
     patch : tuple of int
-        Window (z, y, x) in voxels at inference and in training.
+        Window (z, y, x) in voxels in training and when learning.
     spacing : tuple of float
         Working grid, mm (z, y, x).
     network : callable
@@ -38,6 +38,8 @@ class Preset:
         One sentence for people.
     figures : mapping
         What the paper publishes.
+    window : tuple of int, optional
+        Window (z, y, x) in voxels at inference, if larger: what is seen at once need not be cut up and looked at twice.
     overlap : float
         Smallest share of a window that its neighbour repeats.
     bytes_per_voxel : int
@@ -57,6 +59,7 @@ class Preset:
     inputs: Callable[[Overview], Inputs]
     about: str
     modality: Modality = "dce-mri"
+    window: tuple[int, int, int] | None = None
     overlap: float = 0.25
     bytes_per_voxel: int = 700
     figures: Mapping[str, Any] = field(default_factory=dict)
