@@ -222,5 +222,8 @@ def _array(tensor: Tensor) -> Any:
 def _alone() -> Iterator[None]:
     """Let one thread of Python scan at a time, on torch's number of threads: numba's workqueue layer ends a process in which two do."""
     with _lock:
-        numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
+        threads = torch.get_num_threads()
+        numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)  # numba's OpenMP layer, when it starts, gives the calling thread all processors
         yield
