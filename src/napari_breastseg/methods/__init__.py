@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_breastseg.errors import ModelError
 from napari_breastseg.methods import hcma_unet
-from napari_breastseg.methods.preset import Preset
+from napari_breastseg.methods.preset import GUIDED, Preset
 
 DEFAULT = {"hcma-unet": "hcma-unet/practical"}
 """The preset that a method's bare name stands for."""
@@ -16,13 +16,15 @@ def presets() -> dict[str, Preset]:
 
 
 def get_preset(name: str) -> Preset:
-    """Return the preset called `name`; a method's bare name gives its default preset.
+    """Return the preset called `name`; a method's bare name gives its default preset, and any name may end in ``+guided``.
 
     Raises
     ------
     ModelError
         If there is no such preset.
     """
+    if name.endswith(GUIDED):
+        return get_preset(name.removesuffix(GUIDED)).guided()
     known = presets()
     full = DEFAULT.get(name, name)
     if full not in known:

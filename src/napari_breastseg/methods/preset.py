@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,13 @@ import numpy.typing as npt
 import torch
 
 from napari_breastseg.case import Case, Modality
+from napari_breastseg.networks.guided import GuidedNetwork
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.preprocess.intensity import Inputs
 from napari_breastseg.preprocess.overview import Overview
+
+GUIDED = "+guided"
+"""What the name of any preset may end with."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,16 @@ class Preset:
     def method(self) -> str:
         """The method's name, without the preset."""
         return self.name.split("/")[0]
+
+    def guided(self) -> Preset:
+        """Return the preset with prediction-guided refinement upon its network's last features."""
+        return replace(
+            self,
+            name=self.name + GUIDED,
+            network=lambda: GuidedNetwork(self.network()),
+            about=f"{self.about} With prediction-guided refinement upon it.",
+            macs=None,
+        )
 
     @property
     def flat(self) -> bool:

@@ -194,6 +194,7 @@ class HCMAUNet(SegmentationNetwork):
     """
 
     decoding = ("decoder", "head")
+    width = WIDTHS[0]
 
     def __init__(self, in_channels: int = 1, classes: int = 2, mixer: Mixer = "full", patch: int = 128, flat: bool = False) -> None:
         super().__init__()

@@ -21,9 +21,12 @@ class SegmentationNetwork(nn.Module, ABC):
         Names of the submodules that :meth:`decode` uses; all other parameters belong to :meth:`encode`.
     flat : bool
         Whether it is made for images of one slice, D = 1.
+    width : int
+        Channels of the last features.
     """
 
     decoding: tuple[str, ...]
+    width: int
     flat: bool = False
 
     @abstractmethod

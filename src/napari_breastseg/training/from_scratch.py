@@ -20,6 +20,7 @@ from napari_breastseg.losses.frloss import FRLoss
 from napari_breastseg.losses.overlap import partial_ce_dice
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
+from napari_breastseg.networks.guided import BASE
 from napari_breastseg.networks.hcma_unet import edges
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.software import software
@@ -197,6 +198,7 @@ def _content(save: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
 
 
 def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:
-    """Weights of `network`, replaced by those of `start` wherever name and shape are the same."""
+    """Weights of `network`, or of the one that it refines, replaced by those of `start` wherever name and shape are the same."""
     own: dict[str, Tensor] = network.state_dict()
-    return own | {key: value for key, value in start.weights.items() if key in own and value.shape == own[key].shape}
+    known = {**{BASE + key: value for key, value in start.weights.items()}, **start.weights}
+    return own | {key: value for key, value in known.items() if key in own and value.shape == own[key].shape}
