@@ -14,6 +14,15 @@ from napari_breastseg.cli.report import Debug, Json, report
 app = typer.Typer(help="Measure speed side by side in one run; ratios carry over to other machines, seconds do not.", no_args_is_help=True)
 
 
+class Volumes(StrEnum):
+    """What can be measured of whole volumes."""
+
+    windows = "windows"
+    peers = "peers"
+    larger = "larger"
+    recall = "recall"
+
+
 class Trials(StrEnum):
     """What can be tried on a session."""
 
@@ -69,6 +78,22 @@ def forward(
             keys = ("seconds", "of_peer_in_torch", "of_peer_in_openvino", "peak_memory_mib", "times_the_floor")
             table.add_row(row["network"], *(_short(row[key]) for key in keys))
         speaker.answer(answer, table, _footer(answer, answer["floor"]["seconds"]))
+
+
+@app.command()
+def inference(
+    cases: Annotated[int, typer.Option(min=1, help="Phantoms to measure on.")] = 10,
+    only: Annotated[list[Volumes] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Predict whole examinations beside MONAI and nnU-Net, one larger than memory, and tumours of every size; takes about 30 minutes."""
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.cli.benchmark_tables import inference_tables
+        from napari_breastseg.evaluation.benchmarks.inference.suite import benchmark_inference
+
+        answer = speaker.run(benchmark_inference(cases, [str(name) for name in only or ()]))
+        speaker.answer(answer, *inference_tables(answer))
 
 
 @app.command()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -16,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_breastseg.errors import ComputeError
+from napari_breastseg.evaluation.benchmarks.alone import alone, peak_memory
 from napari_breastseg.evaluation.benchmarks.timing import copy_bandwidth, machine, peak_flops, side_by_side
 from napari_breastseg.evaluation.peers import nnunet
 from napari_breastseg.inference.engines import compile_part, forced_engine, openvino_network, openvino_state
@@ -69,7 +66,7 @@ def benchmark_forward(size: int = 128, repeats: int = 3) -> Job[dict[str, Any]]:
     memory = {}
     for done, name in enumerate(names):
         yield Progress(done, len(names), f"Memory of {name}")
-        memory[name] = _peak_memory(name, size)
+        memory[name] = alone(name, _measure_memory, name, size)
     torch.manual_seed(0)
     x = torch.randn(1, 1, size, size, size)
     seconds = yield from side_by_side({name: _task(build(), x) for name, build in forwards(size).items()}, repeats)
@@ -106,36 +103,9 @@ def _task(forward: Forward, x: Tensor) -> Callable[[], object]:
     return task
 
 
-def _peak_memory(name: str, size: int) -> float:
-    """Return the peak resident memory, MiB, of a fresh process that builds the network and runs one patch twice."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_measure_memory, args=(name, size, torch.get_num_threads(), there))
-    child.start()
-    there.close()
-    try:
-        return float(here.recv())
-    except EOFError as error:
-        raise ComputeError(f"{name} could not be measured at this size: its process ended. Try a smaller one.") from error
-    finally:
-        child.join()
-
-
-def _measure_memory(name: str, size: int, threads: int, answer: Connection) -> None:
-    torch.set_num_threads(threads)
+def _measure_memory(name: str, size: int) -> float:
+    """Return the peak resident memory, MiB, of building the network and running one patch twice."""
     task = _task(forwards(size)[name](), torch.randn(1, 1, size, size, size))
     task()
     task()
-    answer.send(_peak_rss())
-
-
-def _peak_rss() -> float:
-    """Return the largest resident memory of this process, MiB; not a number where the system does not say."""
-    with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        # Linux, where what getrusage says begins with the parent's
-        return next(float(line.split()[1]) / 2**10 for line in file if line.startswith("VmHWM"))
-    if sys.platform == "win32":
-        return float("nan")
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes, or kilobytes
+    return peak_memory()

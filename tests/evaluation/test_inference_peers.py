@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_breastseg.errors import ComputeError
-from napari_breastseg.evaluation.benchmarks.volume_peers import (
+from napari_breastseg.evaluation.benchmarks.inference.peers import (
     Volume,
     VolumePredictor,
     monai_sliding,

@@ -1,0 +1,91 @@
+"""Our predictor beside MONAI's sliding window with the same network: seconds, and whether the masks are as good."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from napari_breastseg.evaluation.benchmarks.inference.exams import FULL, Timed, Way, full_exams, ours, peer
+from napari_breastseg.evaluation.benchmarks.inference.peers import monai_sliding
+from napari_breastseg.evaluation.metrics import dice
+from napari_breastseg.inference.engines import force_engine, forced_engine, openvino_network, openvino_state
+from napari_breastseg.methods.model import Model
+from napari_breastseg.phantom import Phantom, make_phantom
+from napari_breastseg.progress import Job, Progress
+
+OVERLAP = 0.5
+"""Of MONAI's windows, which are as large as ours."""
+
+
+def compare_windows(model: Model, cases: int, shape: tuple[int, int, int] = FULL) -> Job[dict[str, Any]]:
+    """Predict full examinations our way and MONAI's, each with the network in torch and, where it is installed, in OpenVINO.
+
+    Both read, resample and clean with the same code; MONAI's windows cover the whole field of view.
+
+    Returns
+    -------
+    dict
+        JSON-ready: a row for each examination; medians of the ratios; means of Dice.
+    """
+    engines = ["torch"] + (["openvino"] if openvino_state().startswith("ready") and forced_engine() != "torch" else [])
+    warm = make_phantom(0, (48, 96, 96), phases=2, lesions=1).case
+    for engine in engines:
+        with _using(engine):
+            for way in _ways(model, engine).values():
+                yield Progress(0, cases, "Warming up")
+                way(warm)
+    rows: list[dict[str, Any]] = []
+    for phantom in full_exams(cases, shape):
+        row: dict[str, Any] = {"case": phantom.case.name, "spacing_mm": [round(s, 2) for s in phantom.case.geometry.spacing]}
+        for engine in engines:
+            with _using(engine):
+                found: dict[str, Timed] = {}
+                for name, way in _ways(model, engine).items():
+                    yield Progress(len(rows), cases, f"{phantom.case.name}, {name}, {engine}")
+                    found[name] = way(phantom.case)
+            row[engine] = _compared(phantom, **found)
+        rows.append(row)
+    return {"cases": cases, "shape": list(shape), "overlap": OVERLAP, "rows": rows, **{name: _summary(rows, name) for name in engines}}
+
+
+@contextmanager
+def _using(engine: str) -> Iterator[None]:
+    before = forced_engine()
+    force_engine(engine)
+    try:
+        yield
+    finally:
+        force_engine(before)
+
+
+def _ways(model: Model, engine: str) -> dict[str, Way]:
+    network: Any = model.network("cpu")
+    if engine == "openvino":
+        network = openvino_network(network, model.preset.channels, model.sha)
+    return {"ours": ours(model), "monai": peer(model, monai_sliding(network, model.preset.window or model.preset.patch, OVERLAP))}
+
+
+def _compared(phantom: Phantom, ours: Timed, monai: Timed) -> dict[str, float]:
+    assert ours.coarse is not None
+    return {
+        "ours_s": ours.seconds,
+        "monai_s": monai.seconds,
+        "times_faster": monai.seconds / ours.seconds,
+        "coarse_share": ours.coarse / ours.seconds,
+        "ours_dice": dice(ours.mask > 0, phantom.tumour > 0),
+        "monai_dice": dice(monai.mask > 0, phantom.tumour > 0),
+    }
+
+
+def _summary(rows: list[dict[str, Any]], engine: str) -> dict[str, float]:
+    def of(key: str) -> list[float]:
+        return [row[engine][key] for row in rows]
+
+    return {
+        **{f"median_{key}": statistics.median(of(key)) for key in ("ours_s", "monai_s", "times_faster", "coarse_share")},
+        "mean_ours_dice": statistics.fmean(of("ours_dice")),
+        "mean_monai_dice": statistics.fmean(of("monai_dice")),
+        "mean_dice_difference": statistics.fmean(a - b for a, b in zip(of("ours_dice"), of("monai_dice"), strict=True)),
+    }
