@@ -50,7 +50,7 @@ class FakeLoop:
     scheduler: str = ""
     closed: list[str] = field(default_factory=list)
 
-    def predict(self, case_id: str) -> Job[Prediction]:
+    def predict(self, case_id: str, region: str = "breast") -> Job[Prediction]:
         assert self.session is not None
         shape = self.session.case(case_id).shape
         probability = np.zeros(shape, np.float32)

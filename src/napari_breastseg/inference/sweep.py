@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -19,6 +22,7 @@ Flip: TypeAlias = tuple[int, ...]
 """Axes of (z, y, x) that are mirrored."""
 PLAIN: Sequence[Flip] = ((),)
 
+NICE = 10
 PATIENCE = 0.25
 """Seconds between two signs of life."""
 
@@ -39,7 +43,7 @@ def sweep(runner: Runner, windows: Sequence[Work], flips: Sequence[Flip] = PLAIN
     what is left of that window is run in vain.
     """
     waiting = list(windows)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="breastseg-window")
+    pool = ThreadPoolExecutor(1, "breastseg-window", _stand_back)
     try:
         while waiting:
             batch = [waiting[0], *itertools.takewhile(partial(_alike, waiting[0]), waiting[1 : runner.batch])]
@@ -56,6 +60,12 @@ def sweep(runner: Runner, windows: Sequence[Work], flips: Sequence[Flip] = PLAIN
             yield batch
     finally:
         pool.shutdown(wait=False)
+
+
+def _stand_back() -> None:
+    """Let this thread, and those that it starts to compute with, wait for all others that want a processor: a window that is drawn."""
+    if sys.platform == "linux":  # elsewhere a thread cannot be told apart from its process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _alike(one: Work, other: Work) -> bool:

@@ -14,6 +14,7 @@ from napari_breastseg.case import REFINED_WITH, UNDECIDED, Case, Prediction
 from napari_breastseg.compute import Where, here, in_child
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict, refine
+from napari_breastseg.inference.grids import Region
 from napari_breastseg.inference.refine import fingerprint
 from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.loop.workplace import go_on_with, workplace
@@ -94,10 +95,11 @@ class AnnotationLoop:
         self.session.use_model(sha)
         return sha
 
-    def predict(self, case_id: str) -> Job[Prediction]:
+    def predict(self, case_id: str, region: Region = "breast", mirror: bool = False) -> Job[Prediction]:
         """Predict a case with the current model and store the prediction; a cancelled one is not stored.
 
-        Yields previews as the payload of its progress, see :func:`napari_breastseg.inference.predict`.
+        Yields previews as the payload of its progress, see :func:`napari_breastseg.inference.predict`, where `region` and `mirror` are
+        explained, too.
 
         Raises
         ------
@@ -112,7 +114,7 @@ class AnnotationLoop:
         """
         case = self.session.case(case_id)
         model = load_model(self.session.model_path(self._current()))
-        prediction = yield from predict(case, model, device=self.device)
+        prediction = yield from predict(case, model, device=self.device, region=region, mirror=mirror)
         self.session.add_prediction(case_id, prediction)
         return prediction
 

@@ -14,15 +14,16 @@ from napari_breastseg.session import Session
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
+    from napari_breastseg.inference.grids import Region
     from napari_breastseg.loop import AnnotationLoop, RoundOutcome
     from napari_breastseg.loop.changes import ModelChange
     from napari_breastseg.loop.queue import Suggestion
 
 
-def predicting(session: Session, case_id: str, device: str) -> Job[Prediction]:
+def predicting(session: Session, case_id: str, device: str, region: Region) -> Job[Prediction]:
     """Predict a case with the session's current model, store the prediction, and return it as stored, which keeps the memory free."""
     yield Progress(0, 1, "Loading the model")
-    made = yield from make_loop(session, device).predict(case_id)
+    made = yield from make_loop(session, device).predict(case_id, region)
     return session.prediction(case_id, in_memory=False) or made
 
 

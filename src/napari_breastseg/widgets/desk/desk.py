@@ -145,9 +145,14 @@ class Desk(QObject):
             QTimer.singleShot(_RELEASE_MS, lambda: self._show_prediction(view, prediction))
             return
         first = not self.predicted
-        view.show_prediction(prediction)
         self._take(prediction)
         self._attach(self.painter.annotation)
+        QTimer.singleShot(0, lambda: self._show_rest(view, prediction, first))  # as little as can be at a time: painting goes on
+
+    def _show_rest(self, view: CaseView, prediction: Prediction, first: bool) -> None:
+        if view is not self.view or self.painter is None:
+            return
+        view.show_prediction(prediction)
         if first:
             view.show_largest_slice(self.painter.layer.data)
         self.changed.emit()

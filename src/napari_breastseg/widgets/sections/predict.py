@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
@@ -12,6 +13,9 @@ from napari_breastseg.progress import Progress
 from napari_breastseg.widgets.desk.core_jobs import predicting
 from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.parts.section import JobBar, Section, button, row, text
+
+if TYPE_CHECKING:
+    from napari_breastseg.inference.grids import Region
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -27,9 +31,14 @@ class PredictSection(Section):
         self.device.addItems(DEVICES)
         self.device.setToolTip("Where to compute: auto takes a CUDA or Apple GPU if there is one that works, else the CPU")
         self.predict = button("Predict", "Find the tumour. A coarse result comes first, then it is refined part by part.", self.start)
+        self.everywhere = QCheckBox("Whole field of view")
+        self.everywhere.setToolTip(
+            "Look behind the chest wall and beside the breasts, too: slower, in case a part of a breast was left out"
+        )
         self.bar = JobBar(desk, "predict")
         self.column.addWidget(self.model)
         self.column.addLayout(row("Compute on", self.device, self.predict, stretch=2))
+        self.column.addWidget(self.everywhere)
         self.column.addWidget(self.bar)
         self.column.addWidget(self.hint)
         desk.jobs.progressed.connect(self._on_progressed)
@@ -45,7 +54,8 @@ class PredictSection(Section):
         self.model.setText("Model: HCMA-UNet, " + ("starter version" if current is None else f"version {escape(current[:8])}"))
         ready = desk.view is not None and not desk.read_only
         self.predict.setEnabled(ready and not desk.jobs.busy)
-        self.device.setEnabled(ready and not desk.jobs.busy)
+        for choice in (self.device, self.everywhere):
+            choice.setEnabled(ready and not desk.jobs.busy)
         self._tell()
 
     def _tell(self) -> None:
@@ -65,11 +75,12 @@ class PredictSection(Section):
         """Predict the case in front of the person."""
         desk = self.desk
         session, case_id, view, device = desk.session, desk.case_id, desk.view, self.device.currentText()
+        region: Region = "full" if self.everywhere.isChecked() else "breast"
         if session is None or case_id is None or view is None:
             raise InputError("There is no case to predict. Choose one first.")
         self._said = ""
         view.start_preview()
-        desk.jobs.start("predict", "Predicting", lambda: predicting(session, case_id, device), self._done)
+        desk.jobs.start("predict", "Predicting", lambda: view.filled(predicting(session, case_id, device, region)), self._done)
 
     def _done(self, prediction: Prediction) -> None:
         self.desk.show_prediction(prediction)

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels, Layer
 from napari.viewer import Viewer
+from qtpy.QtCore import QTimer
 
 from napari_breastseg.case import REFINED_WITH, Box, Case, Prediction, slices
+from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.widgets.desk.opening import Shown
 from napari_breastseg.widgets.view import layers
 from napari_breastseg.widgets.view.explain_layers import ROLES as EXPLANATION
@@ -47,6 +49,8 @@ class CaseView:
         self.case = shown.case
         self._origin = {layers.SESSION: str(session_path), layers.CASE_ID: case_id}
         self._tumour: Labels | None = None
+        self._left = False
+        self._arriving = self._blank()
         self.outlined = False
         """Whether the tumour is drawn as an outline only as long as something else is shown below it."""
         self._fresh = {attributes["metadata"][layers.ROLE]: data for data, attributes, _ in shown.layers}
@@ -98,20 +102,38 @@ class CaseView:
 
     def start_preview(self) -> None:
         """Clear what an earlier prediction left, for a new one to come in; the tumour layer stays."""
-        for layer in (self.layer("coarse"), self.layer("probability")):
+        self._arriving = self._blank()
+        for layer, values in zip((self.layer("probability"), self.layer("coarse")), self._arriving, strict=True):
             if layer is not None:
-                layer.data = np.zeros(self.case.shape, layer.data.dtype)
+                layer.data = values
+
+    def filled(self, job: Job[Prediction]) -> Job[Prediction]:
+        """Return a job that predicts this case and, as it goes on, fills in what the layers show; for the thread that works.
+
+        A breast has millions of voxels: the window's thread must not copy them.
+        """
+        probability, coarse = self._arriving
+
+        def fill(step: Progress) -> Progress:
+            preview: Preview | None = step.payload
+            if preview is not None:
+                place = slices(preview.box)
+                probability[place] = preview.probability
+                if preview.kind == "coarse":
+                    coarse[place] |= preview.probability > PREVIEW_THRESHOLD
+            return step
+
+        return retold(job, fill)
 
     def show_preview(self, preview: Preview) -> None:
-        """Draw a part of a prediction that is still being computed."""
-        probability = self._probability()
-        place = slices(preview.box)
-        probability.data[place] = preview.probability
-        _redraw(probability)
+        """Draw a part of a prediction that is still being computed, and was filled in."""
+        _redraw(self._probability())
         if preview.kind == "coarse":
-            coarse = self._coarse()
-            coarse.data[place] |= (preview.probability > PREVIEW_THRESHOLD).astype(np.uint8)
-            _redraw(coarse)
+            QTimer.singleShot(0, self._show_coarse)  # napari takes long to add a layer: one at a time
+
+    def _show_coarse(self) -> None:
+        if not self._left:
+            _redraw(self._coarse())
 
     def show_prediction(self, prediction: Prediction) -> None:
         """Fill in the finished prediction; its layers are hidden then and cost nothing, the tumour layer shows what counts."""
@@ -122,6 +144,11 @@ class CaseView:
             layer.metadata.pop(REFINED_WITH, None)
             layer.metadata.update(facts)
             layer.editable = False
+        self._arriving = self._blank()
+
+    def _blank(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Return a probability and a coarse mask without tumour, which take no memory until they are filled."""
+        return np.zeros(self.case.shape, np.float32), np.zeros(self.case.shape, np.uint8)
 
     def show_tumour(self, mask: npt.NDArray[np.uint8], model: str | None, editable: bool, old: Labels | None) -> Labels:
         """Put a fresh tumour layer in the place of the old one, whose undo history would write old voxels into the new mask."""
@@ -173,6 +200,7 @@ class CaseView:
 
     def leave(self) -> None:
         """Stop listening to the case's images."""
+        self._left = True
         for layer in self._images():
             layer.events.visible.disconnect(self._on_seen)
 
@@ -232,14 +260,14 @@ class CaseView:
     def _coarse(self) -> Labels:
         layer = self.layer("coarse")
         if layer is None:
-            layer = layers.coarse_layer(np.zeros(self.case.shape, np.uint8), self.case.geometry, self._origin)
+            layer = layers.coarse_layer(self._arriving[1], self.case.geometry, self._origin)
             self._add_below_tumour(layer)
         return layer
 
     def _probability(self) -> Any:
         layer = self.layer("probability")
         if layer is None:
-            layer = layers.probability_layer(np.zeros(self.case.shape, np.float32), self.case.geometry, self._origin)
+            layer = layers.probability_layer(self._arriving[0], self.case.geometry, self._origin)
             self._add_below_tumour(layer)
         return layer
 
