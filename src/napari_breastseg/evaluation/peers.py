@@ -37,7 +37,8 @@ class Peer(SegmentationNetwork):
 
     def __init__(self, body: nn.Module, head: nn.Module, divisor: int) -> None:
         super().__init__()
-        self.body, self.head, self.divisor, self.width = body, head, divisor, int(head.in_channels)
+        self.body, self.head, self.divisor = body, head, divisor
+        self.width = next(head.parameters()).shape[1]  # of the last layer's weights
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """Return the features (batch, feature, D, H, W) at the padded size."""
