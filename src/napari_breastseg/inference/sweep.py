@@ -8,15 +8,16 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
+from functools import cache, partial
 from typing import TypeAlias
 
 import numpy as np
+import torch
 
 from napari_breastseg.case import Box
 from napari_breastseg.inference.grids import Grid
 from napari_breastseg.inference.runner import Runner
-from napari_breastseg.inference.windows import Canvas
+from napari_breastseg.inference.windows import Canvas, Map
 
 Flip: TypeAlias = tuple[int, ...]
 """Axes of (z, y, x) that are mirrored."""
@@ -42,24 +43,35 @@ def sweep(runner: Runner, windows: Sequence[Work], flips: Sequence[Flip] = PLAIN
     While a window takes long, an empty list is yielded now and then: who closes the generator waits for :data:`PATIENCE` at most, and
     what is left of that window is run in vain.
     """
-    waiting = list(windows)
-    pool = ThreadPoolExecutor(1, "breastseg-window", _stand_back)
-    try:
-        while waiting:
-            batch = [waiting[0], *itertools.takewhile(partial(_alike, waiting[0]), waiting[1 : runner.batch])]
-            del waiting[: len(batch)]
-            images = np.stack([grid.window(window) for grid, _, window in batch])
-            mean = np.zeros((len(batch), *images.shape[2:]), np.float32)
-            for flip in flips:
-                found = pool.submit(runner.probability, np.flip(images, tuple(axis + 2 for axis in flip)))
+    waiting, threads = list(windows), torch.get_num_threads()
+    while waiting:
+        batch = [waiting[0], *itertools.takewhile(partial(_alike, waiting[0]), waiting[1 : runner.batch])]
+        del waiting[: len(batch)]
+        images = np.stack([grid.window(window) for grid, _, window in batch])
+        mean = np.zeros((len(batch), *images.shape[2:]), np.float32)
+        for flip in flips:
+            found = _thread().submit(_probability, runner, np.flip(images, tuple(axis + 2 for axis in flip)), threads)
+            try:
                 while not wait([found], PATIENCE).done:
                     yield []
-                mean += np.flip(found.result(), tuple(axis + 1 for axis in flip)) / np.float32(len(flips))
-            for (_, canvas, window), values in zip(batch, mean, strict=True):
-                canvas.add(window, values)
-            yield batch
-    finally:
-        pool.shutdown(wait=False)
+            finally:
+                found.cancel()  # if it still waits for a window that somebody else has given up
+            mean += np.flip(found.result(), tuple(axis + 1 for axis in flip)) / np.float32(len(flips))
+        for (_, canvas, window), values in zip(batch, mean, strict=True):
+            canvas.add(window, values)
+        yield batch
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """Return the one thread that runs windows: each new one would leave memory behind in pools of its own."""
+    return ThreadPoolExecutor(1, "breastseg-window", _stand_back)
+
+
+def _probability(runner: Runner, windows: Map, threads: int) -> Map:
+    if torch.get_num_threads() != threads:  # which counts for each thread that asks for it
+        torch.set_num_threads(threads)
+    return runner.probability(windows)
 
 
 def _stand_back() -> None:
