@@ -80,7 +80,7 @@ def phases(tmp_path: Path) -> Path:
     return tmp_path / "case"
 
 
-def fake_predict(case: Case, model: Model, *, device: str = "auto") -> Job[Prediction]:
+def fake_predict(case: Case, model: Model, *, device: str = "auto", region: str = "breast", mirror: bool = False) -> Job[Prediction]:
     """Find the middle of the tumour only, and a false region."""
     yield Progress(0, 1, "predicting")
     print("a library that prints")
