@@ -65,7 +65,7 @@ class Preset:
     modality: Modality = "dce-mri"
     window: tuple[int, int, int] | None = None
     overlap: float = 0.25
-    bytes_per_voxel: int = 700
+    bytes_per_voxel: int = 900
     figures: Mapping[str, Any] = field(default_factory=dict)
     macs: Callable[[int], Mapping[str, int]] | None = None
     exemplar: Callable[[int, tuple[int, int, int]], tuple[Case, npt.NDArray[np.uint8]]] | None = None
