@@ -23,7 +23,7 @@ Paint = Callable[..., int]
 Learner = Callable[[str], None]
 
 
-def fake_predict(case: Case, model: Model, device: str) -> Job[Prediction]:
+def fake_predict(case: Case, model: Model, device: str, region: str, mirror: bool) -> Job[Prediction]:
     yield Progress(0, 2, "predicting")
     probability = np.zeros(case.shape, np.float32)
     probability[2:4, 2:6, 2:6] = 0.9

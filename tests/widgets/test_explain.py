@@ -275,7 +275,7 @@ def test_the_model_that_predicted_explains_although_another_is_current(
 ) -> None:
     """The real job with an untrained network: only the prediction is fixed."""
 
-    def quick_predict(case: Case, model: Model, device: str) -> Job[Prediction]:
+    def quick_predict(case: Case, model: Model, device: str, region: str, mirror: bool) -> Job[Prediction]:
         yield Progress(0, 1, "predicting")
         mask = np.zeros(case.shape, np.uint8)
         mask[TRUTH] = 1

@@ -23,7 +23,7 @@ from .conftest import TRUTH, work_on
 pytestmark = [pytest.mark.qt, pytest.mark.slow]
 
 
-def quick_predict(case: Case, model: Model, device: str) -> Job[Prediction]:
+def quick_predict(case: Case, model: Model, device: str, region: str, mirror: bool) -> Job[Prediction]:
     yield Progress(0, 1, "predicting")
     probability = np.zeros(case.shape, np.float32)
     probability[TRUTH] = 0.9
