@@ -12,12 +12,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_breastseg.case import Case
+from napari_breastseg.case import Case, Prediction
 from napari_breastseg.cli.demo import _free
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.cli.work import record_mask
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask
+from napari_breastseg.loop import annotation_loop
+from napari_breastseg.methods.model import Model
+from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
 
 Cli = Callable[..., Any]
@@ -67,6 +70,35 @@ def test_predict_writes_the_mask_on_the_original_grid(cli: Cli, phases: Path, we
     written, image = nib.load(out), nib.load(phases / "case_0000.nii.gz")
     assert written.shape == image.shape and np.array_equal(written.affine, image.affine)
     assert np.asarray(written.dataobj).sum() == 22
+
+
+@pytest.mark.parametrize("place", ["--out", "--session"])
+def test_where_and_how_to_look_are_asked_for(
+    cli: Cli, phases: Path, weights: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def predict(case: Case, model: Model, *, device: str, region: str, mirror: bool) -> Job[Prediction]:
+        asked.append((region, mirror))
+        yield Progress(0, 1, "predicting")
+        none, map_ = np.zeros(case.shape, np.uint8), np.full(case.shape, 0.25, np.float32)
+        return Prediction(model.sha, map_, none, none, maps={"uncertainty": map_} if mirror else {}, details={})
+
+    monkeypatch.setattr(annotation_loop, "predict", predict)
+    monkeypatch.setattr("napari_breastseg.inference.predict", predict)
+    target = tmp_path / ("mask.nii.gz" if place == "--out" else "session")
+    common = ("predict", phases, place, target, "--model", weights)
+    assert cli(*common).code == 0
+    assert cli(*common, "--full-field", "--mirror").code == 0
+    assert asked == [("breast", False), ("full", True)]
+    if place == "--out":
+        uncertainty = np.asarray(nib.load(tmp_path / "mask_uncertainty.nii.gz").dataobj)
+        assert (uncertainty == 0.25).all() and uncertainty.shape == nib.load(target).shape
+    else:
+        with Session.open(target) as session:
+            (case_id,) = session.cases
+            kept = session.prediction(case_id)
+            assert kept is not None and (np.asarray(kept.maps["uncertainty"]) == 0.25).all()
 
 
 @pytest.mark.usefixtures("quick")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from napari_breastseg.evaluation.benchmarks import forward as module
+from napari_breastseg.evaluation.benchmarks.alone import alone, peak_memory
 from napari_breastseg.evaluation.benchmarks.forward import OURS, PEER, benchmark_forward, computed_operations, forwards
 from napari_breastseg.evaluation.benchmarks.scan import benchmark_scan, loop_scan, scan_inputs
 from napari_breastseg.evaluation.benchmarks.timing import side_by_side
@@ -56,8 +57,8 @@ def test_a_forced_back_end_and_engine_stay_forced() -> None:
 
 def test_memory_is_that_of_the_process_alone() -> None:
     held = torch.ones(2**28)  # 1 GiB here is none there
-    used = module._peak_memory(f"{OURS}, torch", 16)
-    assert held.sum() > 0 and 50 < used < 900 < module._peak_rss()
+    used = alone("the network", module._measure_memory, f"{OURS}, torch", 16)
+    assert held.sum() > 0 and 50 < used < 900 < peak_memory()
 
 
 def test_fused_layers_are_counted_as_one() -> None:

@@ -49,9 +49,11 @@ class FakeLoop:
     losses: tuple[float, ...] = (1.0, 0.8, 0.7, 0.5)
     scheduler: str = ""
     closed: list[str] = field(default_factory=list)
+    regions: list[str] = field(default_factory=list)
 
     def predict(self, case_id: str, region: str = "breast") -> Job[Prediction]:
         assert self.session is not None
+        self.regions.append(region)
         shape = self.session.case(case_id).shape
         probability = np.zeros(shape, np.float32)
         probability[TRUTH] = 0.9

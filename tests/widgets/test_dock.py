@@ -69,6 +69,13 @@ def test_the_prediction_is_shown_and_the_tumour_layer_is_ready(predicted: Breast
     assert "mL" in predicted.predict.hint.text()
 
 
+def test_the_whole_field_of_view_is_looked_at_if_asked_for(predicted: BreastSegWidget, loop: FakeLoop, settled: Any) -> None:
+    predicted.predict.everywhere.setChecked(True)
+    predicted.predict.predict.click()
+    settled(predicted)
+    assert loop.regions == ["breast", "full"]
+
+
 def test_a_stroke_is_a_row_of_the_journal_before_saved_is_shown(predicted: BreastSegWidget, settled: Any) -> None:
     predicted.correct.paint.click()
     paint(predicted, (9, 3, 3))

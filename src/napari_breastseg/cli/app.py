@@ -123,6 +123,12 @@ def predict(
     scheduler: Annotated[
         str | None, typer.Option(help="Many: on the workers of this Dask scheduler, such as tcp://host:8786; --device is the workers'.")
     ] = None,
+    full_field: Annotated[
+        bool, typer.Option("--full-field", help="Look everywhere, not only where the breasts were found: slower.")
+    ] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Mean over all mirror images, and a map of the uncertainty: eight times the work.")
+    ] = False,
     probability: Annotated[bool, typer.Option("--probability", help="Many: also write the probability of tumour.")] = False,
     times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
     session: Annotated[Path | None, typer.Option(help="Session to keep the case and its prediction in; made if there is none.")] = None,
@@ -143,6 +149,7 @@ def predict(
         raise typer.BadParameter("--boundary-reach, --negative-reach and --hardest need --maps frloss.")
     if link and session is None:
         raise typer.BadParameter("--link needs --session.")
+    way = {"region": "full" if full_field else "breast", "mirror": mirror}
     failures = False
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.cohort import predict_folder, refuse_for_case, refuse_for_cohort
@@ -152,12 +159,12 @@ def predict(
 
         if is_cohort(image.expanduser()):
             refuse_for_cohort(image, {"--session": session is not None, "--times": times is not None, "--maps": maps is not None})
-            answer, shown = predict_folder(speaker, image.expanduser(), out, model or DEFAULT_MODEL, device, probability, scheduler)
+            answer, shown = predict_folder(speaker, image.expanduser(), out, model or DEFAULT_MODEL, device, probability, scheduler, way)
             failures = bool(answer["failures"])
             speaker.answer(answer, *shown)
         else:
             refuse_for_case(image, {"--scheduler": scheduler is not None, "--probability": probability})
-            answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked, link)
+            answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked, link, way)
             words = tumour_in_words(answer)
             words += (f"; mask in {out}" if out else "") + (f"; kept in {session} as {answer['case_id']}" if session else "")
             found = answer.get("hard_negatives")

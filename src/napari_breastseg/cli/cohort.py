@@ -31,7 +31,14 @@ def refuse_for_case(image: Path, given: Mapping[str, bool]) -> None:
 
 
 def predict_folder(
-    speaker: Report, folder: Path, out: Path | None, model: str, device: str, probability: bool, scheduler: str | None
+    speaker: Report,
+    folder: Path,
+    out: Path | None,
+    model: str,
+    device: str,
+    probability: bool,
+    scheduler: str | None,
+    way: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[RenderableType]]:
     """Predict every case below a folder; return the answer, JSON-ready, and the same for people."""
     from napari_breastseg.cohort import predict_cohort
@@ -46,7 +53,8 @@ def predict_folder(
     if listing.left_out:
         more = "" if len(listing.left_out) == 1 else f" and {len(listing.left_out) - 1} more"
         speaker.say(f"Taken for masks or pictures, not for cases: {listing.left_out[0]}{more}.")
-    cohort = speaker.run(predict_cohort(listing.cases, load_model(model), out, device=device, probability=probability, scheduler=scheduler))
+    loaded = load_model(model)
+    cohort = speaker.run(predict_cohort(listing.cases, loaded, out, device=device, probability=probability, scheduler=scheduler, **way))
     return _answer(cohort, out), _shown(cohort, out)
 
 

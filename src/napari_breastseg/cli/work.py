@@ -14,7 +14,8 @@ from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.cohort.figures import tumour_figures
 from napari_breastseg.errors import InputError
-from napari_breastseg.io import read_case, read_mask, write_mask
+from napari_breastseg.io import read_case, read_mask, write_map, write_mask
+from napari_breastseg.io.nifti_file import stem
 from napari_breastseg.loop.approval import record_mask
 from napari_breastseg.session import Session
 
@@ -22,18 +23,21 @@ if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
 
 DEFAULT_MODEL = "hcma-unet"
+PLAIN: Mapping[str, Any] = {"region": "breast", "mirror": False}
+"""How a case is looked at unless something else is asked for."""
 
 
 def predict_file(
     speaker: Report, image: Path, out: Path | None, model: str | None, device: str, times: Sequence[float] | None, folder: Path | None,
-    frloss: Mapping[str, int] | None = None, link: bool = False,
+    frloss: Mapping[str, int] | None = None, link: bool = False, way: Mapping[str, Any] = PLAIN,
 ) -> dict[str, Any]:  # fmt: skip
     """Predict one examination, write its mask to `out` and keep it in the session `folder`, whichever is given.
 
     With `link` the session does not copy the images but remembers where they lie. With the settings `frloss`, FRLoss's maps of the
-    mask go the same ways.
+    mask go the same ways. `way` says where and how to look, see :func:`napari_breastseg.inference.predict`.
     """
     from napari_breastseg.inference import predict
+    from napari_breastseg.inference.uncertainty import UNCERTAINTY
     from napari_breastseg.methods.model import load_model
 
     if out is not None:
@@ -43,13 +47,17 @@ def predict_file(
     case_id: str | None = None
     if folder is None:
         loaded = load_model(model or DEFAULT_MODEL)
-        prediction = speaker.run(predict(case, loaded, device=device))
+        prediction = speaker.run(predict(case, loaded, device=device, **way))
         mask = prediction.refined
         _keep(mask, case, out)
         if frloss is not None:
             explanation = explained(speaker, case, loaded, mask, device, frloss)
     else:
-        prediction, explanation, mask, case_id = _in_session(speaker, case, folder, model, device, frloss, out, image if link else None)
+        prediction, explanation, mask, case_id = _in_session(
+            speaker, case, folder, model, device, frloss, out, image if link else None, way
+        )
+    if out is not None and UNCERTAINTY in prediction.maps:
+        write_map(prediction.maps[UNCERTAINTY], case.geometry, out.with_name(f"{stem(out)}_{UNCERTAINTY}.nii.gz"))
     return {
         **_found(case, case_id, out, folder, prediction, mask),
         **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
@@ -110,7 +118,7 @@ def _writable(out: Path) -> None:
 
 def _in_session(
     speaker: Report, case: Case, folder: Path, model: str | None, device: str, frloss: Mapping[str, int] | None, out: Path | None,
-    link: Path | None,
+    link: Path | None, way: Mapping[str, Any],
 ) -> tuple[Prediction, Explanation | None, Any, str]:  # fmt: skip
     """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction, and goes to `out`."""
     from napari_breastseg.loop import AnnotationLoop
@@ -128,27 +136,34 @@ def _in_session(
             loop.use(model)
         case_id = session.add_case(case, link)
         if frloss is not None:
-            return *_with_maps(speaker, session, case_id, case, device, frloss, out), case_id
-        prediction, mask = speaker.run(loop.predict(case_id)), session.mask(case_id)
+            return *_with_maps(speaker, session, case_id, case, device, frloss, out, way), case_id
+        prediction, mask = speaker.run(loop.predict(case_id, **way)), session.mask(case_id)
         _keep(mask, case, out)
         return prediction, None, mask, case_id
 
 
 def _with_maps(
-    speaker: Report, session: Session, case_id: str, case: Case, device: str, frloss: Mapping[str, int], out: Path | None
+    speaker: Report,
+    session: Session,
+    case_id: str,
+    case: Case,
+    device: str,
+    frloss: Mapping[str, int],
+    out: Path | None,
+    way: Mapping[str, Any],
 ) -> tuple[Prediction, Explanation | None, Any]:
     """Predict with the session's current model and store the prediction together with its maps, or without them if they fail."""
     from napari_breastseg.inference import predict
     from napari_breastseg.methods.model import load_model
 
     loaded = load_model(session.model_path(str(session.current_model)))
-    prediction = speaker.run(predict(case, loaded, device=device))
+    prediction = speaker.run(predict(case, loaded, device=device, **way))
     shown = session.mask(case_id) if session.is_done(case_id) else overlay(prediction.refined, session.annotation(case_id))
     try:
         _keep(shown, case, out)
         explanation = explained(speaker, case, loaded, shown, device, frloss)
         if explanation is not None:
-            prediction = replace(prediction, maps=explanation.maps)
+            prediction = replace(prediction, maps={**prediction.maps, **explanation.maps})
     finally:
         session.add_prediction(case_id, prediction)
     return prediction, explanation, shown

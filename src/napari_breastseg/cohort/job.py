@@ -15,6 +15,7 @@ import numpy as np
 from napari_breastseg.cohort.figures import tumour_figures
 from napari_breastseg.compute import for_people
 from napari_breastseg.inference import predict
+from napari_breastseg.inference.grids import Region
 from napari_breastseg.io import write_map, write_mask
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.listing import ListedCase
@@ -56,7 +57,7 @@ class Finished:
     error: str | None
 
 
-def predict_cases(orders: Sequence[Order], model: Path, device: str, probability: bool) -> Job[None]:
+def predict_cases(orders: Sequence[Order], model: Path, device: str, probability: bool, region: Region, mirror: bool) -> Job[None]:
     """Predict cases one after the other; one that fails keeps nobody else from his turn.
 
     The payload of a Progress is a :class:`Finished` after each case, when its files are in its folder: ``<name>.nii.gz``,
@@ -71,21 +72,19 @@ def predict_cases(orders: Sequence[Order], model: Path, device: str, probability
     for order in orders:
         name, error = order.case.name, None
         try:
-            yield from _predict_case(order, loaded, device, probability)
+            yield from _predict_case(order, loaded, probability, {"device": device, "region": region, "mirror": mirror})
         except Exception as failure:
             error = str(for_people(failure, "prediction")).replace(str(order.case.files[0].parent), order.images)
         yield Progress(1, 1, name, Finished(name, error))
 
 
-def _predict_case(order: Order, model: Model, device: str, probability: bool) -> Job[None]:
+def _predict_case(order: Order, model: Model, probability: bool, way: Mapping[str, Any]) -> Job[None]:
     started = time.perf_counter()
     name = order.case.name
     yield Progress(0, 1, f"{name}: Reading")
     case = order.case.read(order.times)
     # Previews are for somebody who looks on; here they would only be carried about.
-    prediction = yield from retold(
-        predict(case, model, device=device), lambda step: Progress(step.step, step.total, f"{name}: {step.message}")
-    )
+    prediction = yield from retold(predict(case, model, **way), lambda step: Progress(step.step, step.total, f"{name}: {step.message}"))
     files = [mask_name(name)]
     write_mask(prediction.refined, case.geometry, order.out / files[0])
     if probability:

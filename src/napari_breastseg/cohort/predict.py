@@ -15,6 +15,7 @@ from napari_breastseg.cohort.lanes import CLUSTER, LOCAL, serve
 from napari_breastseg.cohort.results import Results
 from napari_breastseg.compute import alone, check_address, crew, in_child
 from napari_breastseg.errors import InputError
+from napari_breastseg.inference.grids import Region
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.listing import ListedCase
 from napari_breastseg.methods.model import Model
@@ -88,12 +89,13 @@ class Cohort:
 
 
 def predict_cohort(
-    cases: Sequence[ListedCase], model: Model, out: Path, *, device: str = "auto", probability: bool = False, scheduler: str | None = None
-) -> Job[Cohort]:
+    cases: Sequence[ListedCase], model: Model, out: Path, *, device: str = "auto", probability: bool = False, scheduler: str | None = None,
+    region: Region = "breast", mirror: bool = False,
+) -> Job[Cohort]:  # fmt: skip
     """Predict many cases; one that fails stops no other.
 
-    A case is skipped if an earlier run has done it from the same files with the same model, and its mask is as it was. However this ends,
-    what is done is in `out`, and so is ``summary.csv``, a row per case.
+    A case is skipped if an earlier run has done it from the same files with the same model and options, and its mask is as it was.
+    However this ends, what is done is in `out`, and so is ``summary.csv``, a row per case.
 
     Parameters
     ----------
@@ -107,6 +109,8 @@ def predict_cohort(
         Write the probability of tumour, too.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers predict a case each; without it a child process does.
+    region, mirror
+        As in :func:`napari_breastseg.inference.predict`.
 
     Raises
     ------
@@ -121,8 +125,9 @@ def predict_cohort(
     with Results(out) as results:
         ledger = _Ledger(cases, results)
         try:
-            orders = yield from ledger.open(model, probability)
-            arguments = {"model": model.path, "device": device, "probability": probability}
+            way = {"region": region, "mirror": mirror}
+            orders = yield from ledger.open({"model": model.sha, "threshold": model.card.get("threshold"), **way}, probability)
+            arguments = {"model": model.path, "device": device, "probability": probability, **way}
             lanes = (alone(in_child), LOCAL) if scheduler is None else (crew(scheduler), CLUSTER)
             if orders:
                 yield from ledger.follow(serve(orders, arguments, *lanes))
@@ -141,10 +146,9 @@ class _Ledger:
         self.rows = {case.name: Row(case.name) for case in cases}
         self.skipped = 0
 
-    def open(self, model: Model, probability: bool) -> Job[list[Order]]:
-        """Fill in what is done already; return orders for the rest."""
+    def open(self, options: Mapping[str, Any], probability: bool) -> Job[list[Order]]:
+        """Fill in what is done already with these options; return orders for the rest."""
         orders: list[Order] = []
-        options = {"model": model.sha, "threshold": model.card.get("threshold")}
         for number, case in enumerate(self._cases):
             yield Progress(number, len(self._cases), "Looking what is done")
             try:

@@ -201,5 +201,10 @@ def compile_part(part: nn.Module, examples: Sequence[Tensor], any_size: bool = T
     decoder = TorchScriptPythonDecoder(torch.jit.trace(channels_last, inputs, check_trace=False), example_input=inputs)
     model = frontend.convert(frontend.load(decoder))
     model.reshape({i: [t.shape[0], *((-1,) * (t.ndim - 2) if any_size else t.shape[1:-1]), t.shape[-1]] for i, t in enumerate(inputs)})
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "ENABLE_CPU_PINNING": False}
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # the threads of two processes would be pinned to the same processor
+    }
     return openvino.compile_model(model, "CPU", settings)
