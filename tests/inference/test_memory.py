@@ -18,8 +18,8 @@ import zarr
 from torch import Tensor
 
 from napari_breastseg.case import Case, Geometry
-from napari_breastseg.errors import ComputeError
-from napari_breastseg.inference import Preview, predict, runner
+from napari_breastseg.errors import ComputeError, InputError
+from napari_breastseg.inference import Preview, memory, predict, runner
 from napari_breastseg.inference.grids import make_plan
 from napari_breastseg.inference.memory import bytes_for_arrays, bytes_for_windows, in_words
 from napari_breastseg.inference.runner import Runner
@@ -141,7 +141,7 @@ def test_what_is_free_decides_where_to_begin(case: Case, stand_in: Stand, monkey
     prediction = run(predict(case, model, device="cpu", region="full"), lambda progress: told.append(progress.message))
     assert any(f"{in_words(enough)} of memory needed, {in_words(enough)} free" in message for message in told)
     assert prediction.details["memory_needed"] == enough and "48 voxels" in prediction.details["memory_steps"][0]
-    assert max(max(shape[2:]) for shape in network.seen) <= 60
+    assert max(max(shape[2:]) for shape in network.seen) == 48
     network.seen.clear()
     monkeypatch.setattr(PREDICT, "free_memory", lambda device: enough // 4)
     with pytest.raises(ComputeError, match=r"noise needs about \d+ MB of memory and \d+ MB are free\. Close other programs"):
@@ -161,6 +161,30 @@ def test_memory_that_runs_out_beside_the_network_is_said_in_words(
     monkeypatch.setattr(PREDICT, "_keep", fail)
     with pytest.raises(ComputeError, match="Memory ran out while noise was predicted"):
         run(predict(case, stand_in(Pointwise()), device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "taken", "cache"),
+    [
+        ("0::/jobs/7", "jobs/7", "memory.max", "memory.current", "inactive_file"),
+        ("0::/jobs/7/step", "jobs/7", "memory.max", "memory.current", "inactive_file"),  # of the group above
+        ("4:cpu,memory:/slurm/7", "memory/slurm/7", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_a_limit_on_the_group_counts_but_not_the_files_that_it_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, folder: str, limit: str, taken: str, cache: str
+) -> None:
+    (tmp_path / "own").write_text(f"9:pids:/\n{line}\n")
+    group = tmp_path / "cgroup" / folder
+    group.mkdir(parents=True)
+    (group / limit).write_text("5000000\n")
+    (group / taken).write_text("4000000\n")
+    (group / "memory.stat").write_text(f"anon 1000000\n{cache} 3000000\n")
+    monkeypatch.setattr(memory, "OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cgroup")
+    assert free_memory(torch.device("cpu")) == 4_000_000
+    (group / limit).write_text("max\n")
+    assert free_memory(torch.device("cpu")) > 10**8
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
@@ -246,6 +270,74 @@ class Watched:
         part = self._images[key]
         self.most = max(self.most, part.size)
         return part
+
+
+def test_closing_does_not_wait_for_slow_images_either(case: Case, stand_in: Stand) -> None:
+    class Slow(Watched):
+        def __getitem__(self, key: Any) -> npt.NDArray[np.float32]:
+            time.sleep(1.5)
+            return super().__getitem__(key)
+
+    job = predict(Case("slow", Slow(case.images), case.geometry), stand_in(Pointwise()), device="cpu")
+    next(job)
+    began = time.perf_counter()
+    next(job)
+    job.close()
+    assert time.perf_counter() - began < 1
+
+
+def test_the_next_prediction_begins_after_the_window_that_was_given_up(
+    case: Case, stand_in: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, most = [], []
+
+    def slowly(self: Runner, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.5)
+        at_work.pop()
+        return np.zeros((len(windows), *windows.shape[2:]), np.float32)
+
+    monkeypatch.setattr(Runner, "probability", slowly)
+    model = stand_in(Pointwise())
+    job = predict(case, model, device="cpu")
+    while not at_work:
+        next(job)
+    job.close()
+    run(predict(case, model, device="cpu"))
+    assert max(most) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"overlap": 1.0}, {"overlap": -0.1}, {"batch": 0}])
+def test_impossible_numbers_are_refused(case: Case, stand_in: Stand, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="Correct these numbers"):
+        run(predict(case, stand_in(Pointwise()), **wrong))
+
+
+def test_a_process_of_lower_priority_and_a_forked_one_predict_as_well() -> None:
+    script = """
+import multiprocessing, os
+from napari_breastseg.inference.background import patiently
+from napari_breastseg.progress import run
+
+def ask(answers):
+    job = patiently(lambda: os.getpriority(os.PRIO_PROCESS, 0), None)
+    try:
+        while True:
+            next(job)
+    except StopIteration as stop:
+        answers.put(stop.value)
+
+os.nice(15)
+answers = multiprocessing.SimpleQueue()
+ask(answers)
+child = multiprocessing.get_context("fork").Process(target=ask, args=(answers,))
+child.start()
+child.join(20)
+print(child.exitcode, answers.get(), answers.get())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["0", "15", "15"]
 
 
 def test_of_a_lazy_case_a_slab_is_in_memory_at_a_time(case: Case, stand_in: Stand, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from napari_breastseg.cohort.figures import tumour_figures
 from napari_breastseg.compute import for_people
 from napari_breastseg.inference import predict
 from napari_breastseg.inference.grids import Region
+from napari_breastseg.inference.uncertainty import UNCERTAINTY
 from napari_breastseg.io import write_map, write_mask
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.listing import ListedCase
@@ -61,7 +62,7 @@ def predict_cases(orders: Sequence[Order], model: Path, device: str, probability
     """Predict cases one after the other; one that fails keeps nobody else from his turn.
 
     The payload of a Progress is a :class:`Finished` after each case, when its files are in its folder: ``<name>.nii.gz``,
-    ``probability/<name>.nii.gz`` if asked for, and ``<name>.json``, the record.
+    ``probability/<name>.nii.gz`` and ``uncertainty/<name>.nii.gz`` if asked for, and ``<name>.json``, the record.
 
     Raises
     ------
@@ -87,10 +88,12 @@ def _predict_case(order: Order, model: Model, probability: bool, way: Mapping[st
     prediction = yield from retold(predict(case, model, **way), lambda step: Progress(step.step, step.total, f"{name}: {step.message}"))
     files = [mask_name(name)]
     write_mask(prediction.refined, case.geometry, order.out / files[0])
-    if probability:
-        files.append(probability_name(name))
-        (order.out / files[1]).parent.mkdir()
-        write_map(np.asarray(prediction.probability), case.geometry, order.out / files[1])
+    maps = {probability_name(name): np.asarray(prediction.probability)} if probability else {}
+    maps |= {uncertainty_name(name): values for key, values in prediction.maps.items() if key == UNCERTAINTY}
+    for file, values in maps.items():
+        files.append(file)
+        (order.out / file).parent.mkdir(exist_ok=True)
+        write_map(values, case.geometry, order.out / file)
     record = {
         "case": name,
         "asked": dict(order.asked),
@@ -111,6 +114,11 @@ def mask_name(name: str) -> str:
 def probability_name(name: str) -> str:
     """Return the file that holds the probability of a case, in a folder of its own, where no other case's mask can have its name."""
     return f"probability/{name}.nii.gz"
+
+
+def uncertainty_name(name: str) -> str:
+    """Return the file that holds the uncertainty over mirror images of a case."""
+    return f"{UNCERTAINTY}/{name}.nii.gz"
 
 
 def record_name(name: str) -> str:

@@ -135,7 +135,8 @@ class _Floor:
             turn.message = said.message
             if isinstance(said.payload, Finished):
                 del turn.left[said.payload.name]
-                self._strikes[who] = 0
+                if said.payload.error is None:
+                    self._strikes[who] = 0
             yield self._told(said.payload)
         else:
             yield from self._end(who, said)
@@ -159,6 +160,8 @@ class _Floor:
             return
         # It may be gone: wait until the crew tells of it again.
         self._places = {other: place for other, place in self._places.items() if other != who}
+        if not turn.left:  # it was lost after its last case was done
+            return
         self._strikes[who] += 1
         self._why = str(for_people(error or RuntimeError("it said nothing"), "prediction"))
         name, *_ = turn.left

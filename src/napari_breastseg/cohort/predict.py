@@ -102,7 +102,8 @@ def predict_cohort(
     cases : sequence of ListedCase
     model : Model
     out : Path
-        Folder for ``<name>.nii.gz``, ``<name>.json`` (how it was predicted), and ``probability/<name>.nii.gz``; made if there is none.
+        Folder for ``<name>.nii.gz``, ``<name>.json`` (how it was predicted), ``probability/<name>.nii.gz`` and, of mirror images,
+        ``uncertainty/<name>.nii.gz``; made if there is none.
     device : str
         "auto", "cpu", "cuda" or "mps": on a cluster, the worker's.
     probability : bool
@@ -182,16 +183,26 @@ class _Ledger:
     def close(self) -> None:
         """Fill in what was finished, but not heard of any more."""
         for row in self.rows.values():
-            if row.status == "waiting" and (record := self._results.settle(row.case)) is not None:
-                self.rows[row.case] = Row(row.case, "done", record)
+            if row.status == "waiting":
+                self._settle(row.case)
 
     def _fill_in(self, finished: Finished) -> None:
         name = finished.name
-        record = self._results.settle(name) if finished.error is None else None
+        if finished.error is not None:
+            self._failed(name, finished.error)
+        elif not self._settle(name):
+            self._failed(name, f"The mask of {name} did not arrive whole. Run the command again.")
+
+    def _settle(self, name: str) -> bool:
+        """Take a case that was predicted into the results, or say why it cannot be; False if it is not whole."""
+        try:
+            record = self._results.settle(name)
+        except InputError as error:
+            self._failed(name, str(error))
+            return True
         if record is not None:
             self.rows[name] = Row(name, "done", record)
-        else:
-            self._failed(name, finished.error or f"The mask of {name} did not arrive whole. Run the command again.")
+        return record is not None
 
     def _failed(self, name: str, error: str) -> None:
         self.rows[name] = Row(name, "failed", error=error)

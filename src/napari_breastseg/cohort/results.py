@@ -11,16 +11,18 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from napari_breastseg.cohort.job import digest, mask_name, probability_name, record_name
+from napari_breastseg.cohort.job import digest, mask_name, probability_name, record_name, uncertainty_name
 from napari_breastseg.errors import InputError, SessionLockedError
 from napari_breastseg.io.atomic import flush_folder
 from napari_breastseg.session.disk.lock import SessionLock
 
 WORK = ".work"
+FOREIGN = "{} was not written by this command, or was changed since. Move it away, or choose another folder."
 
 
 class Results:
@@ -49,7 +51,8 @@ class Results:
         except SessionLockedError as error:
             raise InputError(f"Another run is writing to {out}. Wait until it is done, or choose another folder.") from error
         for left in self._folders():
-            self.settle(left.name)
+            with suppress(InputError):  # it will be told of the case itself
+                self.settle(left.name)
         self._tidy()
 
     def __enter__(self) -> Results:
@@ -69,23 +72,32 @@ class Results:
         return folder
 
     def settle(self, name: str) -> dict[str, Any] | None:
-        """Move a predicted case into the results and return its record; None if it is not all there."""
+        """Move a predicted case into the results and return its record; None if it is not all there.
+
+        Raises
+        ------
+        InputError
+            If a file is in its place that no run wrote, or that somebody has changed since.
+        """
         folder, record_file = self._cases / name, record_name(name)
         record, old = _read(folder / record_file), _files(self._out / record_file)
         files = _files(folder / record_file)
         where = {file: next((place for place in (folder, self._out) if _is(place / file, sha)), None) for file, sha in files.items()}
         if record is None or mask_name(name) not in files or None in where.values():
             return None
+        for file, sha in files.items():
+            if not _ours(self._out / file, old.get(file), sha):
+                raise InputError(FOREIGN.format(self._out / file))
         for file, place in where.items():
             if place == folder:
                 (self._out / file).parent.mkdir(exist_ok=True)
                 os.replace(folder / file, self._out / file)
                 flush_folder((self._out / file).parent)
-        os.replace(folder / record_file, self._out / record_file)
-        flush_folder(self._out)
-        for file in old.keys() - files.keys():
+        for file in old.keys() - files.keys():  # before the record that knows them goes
             if _is(self._out / file, old[file]):
                 (self._out / file).unlink()
+        os.replace(folder / record_file, self._out / record_file)
+        flush_folder(self._out)
         shutil.rmtree(folder, ignore_errors=True)
         return record
 
@@ -103,7 +115,7 @@ class Results:
         for file in wanted:
             path = self._out / file
             if path.exists() and not _is(path, known.get(file)):
-                raise InputError(f"{path} was not written by this command, or was changed since. Move it away, or choose another folder.")
+                raise InputError(FOREIGN.format(path))
         whole = all((self._out / file).is_file() for file in wanted)
         return record if record is not None and whole and record.get("asked") == asked else None
 
@@ -127,7 +139,16 @@ def _files(path: Path) -> dict[str, str]:
     """Return the sha256 of each file that the record at `path` names, of those that a record may name."""
     record, name = _read(path), path.name.removesuffix(".json")
     files = record.get("files") if record is not None else None
-    return {file: files[file] for file in (mask_name(name), probability_name(name)) if file in files} if isinstance(files, dict) else {}
+    return (
+        {file: files[file] for file in (mask_name(name), probability_name(name), uncertainty_name(name)) if file in files}
+        if isinstance(files, dict)
+        else {}
+    )
+
+
+def _ours(path: Path, *shas: object) -> bool:
+    """Tell whether a file may be replaced: it is not there, or is one of those that runs have written."""
+    return not path.exists() or any(_is(path, sha) for sha in shas)
 
 
 def _is(path: Path, sha: object) -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-KEPT = 2
-"""Shapes of input whose graphs are kept: the windows of two boxes."""
+from napari_breastseg.inference.devices import out_of_memory
+
+KEPT = 4
+"""Shapes of input whose graphs are kept: the windows of two boxes, coarse and refined."""
+WORTH = 2
+"""Times that a shape is run as usual before its graph is recorded, which takes as long as some passes."""
 
 Replay = Callable[[Tensor], Tensor]
 
@@ -30,20 +35,22 @@ class GraphedNetwork:
         self._network, self._precision = network, precision
         self._graphs: dict[torch.Size, Replay] = {}
         self._graphs_work = True
+        self._seen: Counter[torch.Size] = Counter()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes, D, H, W)."""
-        if not self._graphs_work:
+        self._seen[x.shape] += 1
+        if not self._graphs_work or self._seen[x.shape] <= WORTH:
             return self._forward(x)
         if x.shape not in self._graphs:
             while len(self._graphs) >= KEPT:
                 del self._graphs[next(iter(self._graphs))]
             try:
                 self._graphs[x.shape] = self._record(x)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:  # something in the network waits for the GPU, which a graph cannot
-                torch.cuda.synchronize()
+            except RuntimeError as error:
+                if out_of_memory(error) or (error.__context__ is not None and out_of_memory(error.__context__)):
+                    raise torch.OutOfMemoryError(str(error)) from error
+                torch.cuda.synchronize()  # something in the network waits for the GPU, which a graph cannot
                 self._graphs_work = False
                 return self._forward(x)
         return self._graphs[x.shape](x)
@@ -62,9 +69,12 @@ class GraphedNetwork:
             for _ in range(2):
                 self._forward(given)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            logits = self._forward(given)
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph):
+                logits = self._forward(given)
+        finally:
+            torch.cuda.set_stream(before)  # a recording that fails leaves its own behind
 
         def replay(x: Tensor) -> Tensor:
             given.copy_(x)

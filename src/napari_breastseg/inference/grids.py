@@ -105,16 +105,19 @@ class Plan:
         """Return the windows that cover a box, in voxels of the working grid."""
         return plan_windows(self.shape(box), self.window, self.overlap)
 
-    def grids(self) -> Iterator[Grid]:
-        """Read one box after the other.
+    def read(self, box: Box) -> Grid:
+        """Read a box.
 
         Raises
         ------
         InputError
             If there are voxels that are not finite.
         """
-        for box in self.region.boxes:
-            yield Grid(box, self.inputs.read(box, self.shape(box)), self.windows(box))
+        return Grid(box, self.inputs.read(box, self.shape(box)), self.windows(box))
+
+    def grids(self) -> Iterator[Grid]:
+        """Read one box after the other; see :meth:`read`."""
+        return map(self.read, self.region.boxes)
 
 
 def make_plan(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_breastseg.case import Box, Case, Prediction, box_around, slices, whole
-from napari_breastseg.errors import ComputeError
+from napari_breastseg.errors import ComputeError, InputError
+from napari_breastseg.inference.background import patiently
 from napari_breastseg.inference.devices import out_of_memory
 from napari_breastseg.inference.grids import Grid, Plan, Region, make_plan
 from napari_breastseg.inference.memory import bytes_for_arrays, bytes_for_windows, free_memory, in_words
@@ -56,7 +58,8 @@ def predict(
 ) -> Job[Prediction]:  # fmt: skip
     """Predict where the tumour is; yields a :class:`Preview` as the payload of the Progress as soon as there is something to see.
 
-    No more of the case is in memory than a slab of one phase, whatever its size. Who closes the generator waits for one window at most.
+    No more of the case is in memory than a slab of one phase, whatever its size. Who closes the generator does not wait for what is at
+    work.
 
     Parameters
     ----------
@@ -80,16 +83,21 @@ def predict(
     Raises
     ------
     InputError
-        If the case lacks a phase that the model needs, is of another modality, is constant, or holds voxels that are no numbers.
+        If the case lacks a phase that the model needs, is of another modality, is constant, or holds voxels that are no numbers; or if
+        `overlap` or `batch` is impossible.
     ComputeError
         If the device is missing or memory does not suffice.
     """
+    if (overlap is not None and not 0 <= overlap < 1) or (batch is not None and batch < 1):
+        raise InputError("The overlap must be at least 0 and below 1, and at least one window runs at a time. Correct these numbers.")
     try:
-        cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
-        yield Progress(0, 1, "Preparing the images")
         started = time.perf_counter()
-        plan = make_plan(case, model.preset, region, overlap=overlap)
-        return (yield from _Work(plan, Runner(model, device, batch), blending, cut, started).predict(mirror))
+        cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
+        first = Progress(0, 1, "Preparing the images")
+        yield first
+        plan = yield from patiently(partial(make_plan, case, model.preset, region, overlap=overlap), first)
+        runner = yield from patiently(partial(Runner, model, device, batch), first)
+        return (yield from _Work(plan, runner, blending, cut, started).predict(mirror))
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -122,17 +130,16 @@ class _Work:
 
     def predict(self, mirror: bool) -> Job[Prediction]:
         """Go the whole way."""
-        needed, free = _make_room(self._plan, self._runner)
-        yield self._at(0, f"Reading the images; {in_words(needed)} of memory needed, {in_words(free)} free")
+        needed, free = _make_room(self._plan, self._runner, mirror)
+        reading = self._at(0, f"Reading the images; {in_words(needed)} of memory needed, {in_words(free)} free")
+        yield reading
         passes: list[_Pass] = []
-        for grid in self._plan.grids():
+        for box in self._plan.region.boxes:
+            grid = yield from patiently(partial(self._plan.read, box), reading)
             passes.append((yield from self._from_afar(grid, len(passes))))
         yield from self._closer(passes, flips_of(self._plan.case.shape) if mirror else PLAIN)
-        probability = np.zeros(self._plan.case.shape, np.float32)
-        for one in passes:
-            yield self._at(len(passes) + self._windows, "Finishing")
-            _keep(probability, one.grid.box, self._on_case(one.grid, one.now))
-        return self._prediction(probability, {UNCERTAINTY: entropy_of(probability)} if mirror else {}, mirror, needed)
+        end = self._at(len(passes) + self._windows, "Finishing")
+        return (yield from patiently(lambda: self._prediction(passes, mirror, needed), end))
 
     def _from_afar(self, grid: Grid, seen: int) -> Job[_Pass]:
         """Look at a box at half resolution, after so many others."""
@@ -164,15 +171,18 @@ class _Work:
 
     def _on_case(self, grid: Grid, values: Map, part: Box | None = None) -> Map:
         """Bring values on a grid to the case's voxels, 0 behind the chest wall."""
-        found = grid.to_case(values, part)
-        found *= self._plan.region.inside[slices(part or grid.box)[1:]]
+        found: Map = grid.to_case(values, part) * self._plan.region.inside[slices(part or grid.box)[1:]]
         return found
 
     def _at(self, step: int, message: str, payload: Preview | None = None) -> Progress:
         return Progress(step, len(self._plan.region.boxes) + self._windows, message, payload)
 
-    def _prediction(self, probability: Map, maps: Mapping[str, Map], mirror: bool, needed: int) -> Prediction:
+    def _prediction(self, passes: Sequence[_Pass], mirror: bool, needed: int) -> Prediction:
         case, runner = self._plan.case, self._runner
+        probability = np.zeros(case.shape, np.float32)
+        for one in passes:
+            _keep(probability, one.grid.box, self._on_case(one.grid, one.now))
+        maps = {UNCERTAINTY: entropy_of(probability)} if mirror else {}
         refined, coarse = (clean_mask(mask, case.geometry.voxel_ml) for mask in (probability > self._cut, self._coarse > 0))
         details = {
             "device": runner.device.type,
@@ -206,7 +216,7 @@ def _keep(target: npt.NDArray[Any], box: Box, part: npt.NDArray[Any]) -> None:
     np.maximum(window, part, out=window)
 
 
-def _make_room(plan: Plan, runner: Runner) -> tuple[int, int]:
+def _make_room(plan: Plan, runner: Runner, mirror: bool) -> tuple[int, int]:
     """Begin on the rung of the memory ladder on which the work should fit; return the bytes that it needs and those that are free.
 
     Raises
@@ -217,7 +227,7 @@ def _make_room(plan: Plan, runner: Runner) -> tuple[int, int]:
     while True:
         free, needed = free_memory(runner.device), bytes_for_windows(plan, runner.edge, runner.batch)
         if runner.device.type != "cuda":  # which has a memory of its own
-            needed += bytes_for_arrays(plan)
+            needed += bytes_for_arrays(plan, mirror)
         if needed <= free:
             return needed, free
         if not runner.step_down():

@@ -56,7 +56,12 @@ class Runner:
         self.model = model
         self.steps: list[str] = []
         self.edge: int | None = None
-        self._settle(pick_device(device), batch)
+        try:
+            self._settle(pick_device(device), batch)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            self._use_cpu(f"The {device} device has no room for the model, so the CPU is used.")
         if self.device.type == "mps" and not self._agrees_with_cpu():
             self._use_cpu("The Apple GPU lacks an operator or gave other numbers than the CPU, so the CPU is used.")
 
@@ -150,8 +155,11 @@ class Runner:
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
-                failure = error
+                # Its frames hold what the failed pass has made, and that must be free for the next.
+                failure = error.with_traceback(None)
+                failure.__context__ = None
             if self.device.type == "cuda":
+                self._graphed = None
                 torch.cuda.empty_cache()
             if not step_down():
                 raise ComputeError(TOO_LITTLE) from failure
@@ -164,7 +172,7 @@ class Runner:
         z, y, x = windows.shape[2:]
         if self.edge is None or max(z, y, x) <= self.edge:
             return self._run(windows)
-        parts = plan_windows((z, y, x), (self.edge,) * 3)
+        parts = plan_windows((z, y, x), (self.edge,) * 3, stretch=1)
         canvases = [Canvas((z, y, x), parts) for _ in windows]
         for part in parts:
             (z0, z1), (y0, y1), (x0, x1) = part
@@ -228,5 +236,7 @@ class Runner:
                 exact = self.network(sample)
                 with torch.autocast(self.device.type, half):
                     return same_numbers(self.network(sample).float(), exact)
-        except RuntimeError:
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
             return False

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache, partial
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from napari_breastseg.case import Box
+from napari_breastseg.inference.background import patiently
 from napari_breastseg.inference.grids import Grid
 from napari_breastseg.inference.runner import Runner
-from napari_breastseg.inference.windows import Canvas, Map
+from napari_breastseg.inference.windows import Canvas
 
 Flip: TypeAlias = tuple[int, ...]
 """Axes of (z, y, x) that are mirrored."""
 PLAIN: Sequence[Flip] = ((),)
-
-NICE = 10
-PATIENCE = 0.25
-"""Seconds between two signs of life."""
 
 Work: TypeAlias = tuple[Grid, Canvas, Box]
 """One window of a grid, and where what it says goes."""
@@ -38,46 +30,25 @@ def flips_of(shape: Sequence[int]) -> list[Flip]:
 
 
 def sweep(runner: Runner, windows: Sequence[Work], flips: Sequence[Flip] = PLAIN) -> Iterator[list[Work]]:
-    """Run windows in their order and add the mean over the flips to their canvases; yields those that are done, batch by batch.
+    """Run windows and add the mean over the flips to their canvases; yields those that are done, batch by batch.
 
-    While a window takes long, an empty list is yielded now and then: who closes the generator waits for :data:`PATIENCE` at most, and
-    what is left of that window is run in vain.
+    They are run in their order, but for those that fill up the batch of one of the same size before them. While a window takes long, an
+    empty list is yielded now and then.
     """
-    waiting, threads = list(windows), torch.get_num_threads()
+    waiting = list(windows)
     while waiting:
-        batch = [waiting[0], *itertools.takewhile(partial(_alike, waiting[0]), waiting[1 : runner.batch])]
-        del waiting[: len(batch)]
+        batch = [work for work in waiting if _alike(waiting[0], work)][: runner.batch]
+        taken = {id(work) for work in batch}
+        waiting = [work for work in waiting if id(work) not in taken]
         images = np.stack([grid.window(window) for grid, _, window in batch])
         mean = np.zeros((len(batch), *images.shape[2:]), np.float32)
         for flip in flips:
-            found = _thread().submit(_probability, runner, np.flip(images, tuple(axis + 2 for axis in flip)), threads)
-            try:
-                while not wait([found], PATIENCE).done:
-                    yield []
-            finally:
-                found.cancel()  # if it still waits for a window that somebody else has given up
-            mean += np.flip(found.result(), tuple(axis + 1 for axis in flip)) / np.float32(len(flips))
+            mirrored = np.flip(images, tuple(axis + 2 for axis in flip))
+            found = yield from patiently(partial(runner.probability, mirrored), list[Work]())
+            mean += np.flip(found, tuple(axis + 1 for axis in flip)) / np.float32(len(flips))
         for (_, canvas, window), values in zip(batch, mean, strict=True):
             canvas.add(window, values)
         yield batch
-
-
-@cache
-def _thread() -> ThreadPoolExecutor:
-    """Return the one thread that runs windows: each new one would leave memory behind in pools of its own."""
-    return ThreadPoolExecutor(1, "breastseg-window", _stand_back)
-
-
-def _probability(runner: Runner, windows: Map, threads: int) -> Map:
-    if torch.get_num_threads() != threads:  # which counts for each thread that asks for it
-        torch.set_num_threads(threads)
-    return runner.probability(windows)
-
-
-def _stand_back() -> None:
-    """Let this thread, and those that it starts to compute with, wait for all others that want a processor: a window that is drawn."""
-    if sys.platform == "linux":  # elsewhere a thread cannot be told apart from its process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _alike(one: Work, other: Work) -> bool:

@@ -24,10 +24,10 @@ LEAST = 0.01
 """Smallest weight of a voxel that counts, relative to the middle of its window."""
 
 
-def plan_windows(shape: Sequence[int], patch: Sequence[int], overlap: float = 0.25) -> list[Box]:
+def plan_windows(shape: Sequence[int], patch: Sequence[int], overlap: float = 0.25, stretch: float = STRETCH) -> list[Box]:
     """Cover a box with as few windows as the overlap allows, spread evenly from edge to edge.
 
-    A box of 65 voxels gets one window of 65, not two of 64: windows stretch by up to `STRETCH`.
+    A box of 65 voxels gets one window of 65, not two of 64.
 
     Parameters
     ----------
@@ -35,11 +35,13 @@ def plan_windows(shape: Sequence[int], patch: Sequence[int], overlap: float = 0.
         Voxels (z, y, x); an axis shorter than the patch gets one window of its own length.
     overlap : float
         Smallest share of a window that its neighbour repeats, below 1.
+    stretch : float
+        How much longer than the patch a window may be.
     """
     axes = []
     for length, size in zip(shape, patch, strict=True):
         # n windows of size s that overlap by the share o cover s (1 + (n - 1) (1 - o)) voxels.
-        count = max(1, math.ceil((length / (size * STRETCH) - 1) / (1 - overlap)) + 1)
+        count = max(1, math.ceil((length / (size * stretch) - 1) / (1 - overlap)) + 1)
         window = min(length, max(size, math.ceil(length / (1 + (count - 1) * (1 - overlap)))))
         starts = np.round(np.linspace(0, length - window, count)).astype(int)
         axes.append([(int(s), int(s) + window) for s in starts])

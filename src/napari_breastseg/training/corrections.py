@@ -106,7 +106,7 @@ class CorrectedWindow:
 
 
 def load_windows(correction: Correction, preset: Preset) -> list[CorrectedWindow]:
-    """Read a correction and cut out the windows of its prediction that show the corrected components well."""
+    """Read a correction and cut out those windows, of the size of those in training, that show the corrected components well."""
     images = np.load(correction.images, mmap_mode="r")
     case = Case(correction.name, images, correction.geometry, correction.times, correction.modality)
     learn, held_out = np.load(correction.learn), np.load(correction.held_out)

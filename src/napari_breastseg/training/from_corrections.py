@@ -1,8 +1,7 @@
 """One learning round: fine-tune a model on a person's sparse corrections without letting it forget, and judge the candidate.
 
-On a CPU, or with few cases, the encoder rests and every window is encoded once, so a step costs a small part of a full one; what is learned
-is learned in the very windows of the next prediction. Blends of candidate and parent are tried (Wortsman et al. 2022): the strongest one
-that passes the gate is proposed.
+On a CPU, or with few cases, the encoder rests and every window is encoded once, so a step costs a small part of a full one. Windows are as
+small as in training. Blends of candidate and parent are tried (Wortsman et al. 2022): the strongest one that passes the gate is proposed.
 """
 
 from __future__ import annotations

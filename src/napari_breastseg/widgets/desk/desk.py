@@ -152,7 +152,8 @@ class Desk(QObject):
     def _show_rest(self, view: CaseView, prediction: Prediction, first: bool) -> None:
         if view is not self.view or self.painter is None:
             return
-        view.show_prediction(prediction)
+        if self.jobs.kind != "predict":  # or the next one comes in there already
+            view.show_prediction(prediction)
         if first:
             view.show_largest_slice(self.painter.layer.data)
         self.changed.emit()

@@ -117,10 +117,12 @@ class CaseView:
         def fill(step: Progress) -> Progress:
             preview: Preview | None = step.payload
             if preview is not None:
-                place = slices(preview.box)
-                probability[place] = preview.probability
-                if preview.kind == "coarse":
-                    coarse[place] |= preview.probability > PREVIEW_THRESHOLD
+                place = probability[slices(preview.box)]
+                if preview.kind == "coarse":  # where boxes overlap, the larger stands
+                    np.maximum(place, preview.probability, out=place)
+                    coarse[slices(preview.box)] |= preview.probability > PREVIEW_THRESHOLD
+                else:
+                    place[...] = preview.probability
             return step
 
         return retold(job, fill)
