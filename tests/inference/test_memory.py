@@ -21,7 +21,7 @@ from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import ComputeError, InputError
 from napari_breastseg.inference import Preview, memory, predict, runner
 from napari_breastseg.inference.grids import make_plan
-from napari_breastseg.inference.memory import bytes_for_arrays, bytes_for_windows, in_words
+from napari_breastseg.inference.memory import bytes_for_arrays, bytes_for_windows, free_memory, in_words
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import Model
