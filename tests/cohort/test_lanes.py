@@ -39,6 +39,7 @@ class Place:
     """Serves orders; `trouble` may raise when it is given the name of a case."""
 
     trouble: Callable[[str], None] = lambda name: None
+    lost_at_the_end: bool = False
     served: list[str] = field(default_factory=list)
     jobs: int = 0
     most: int = 0
@@ -55,6 +56,8 @@ class Place:
                 self.trouble(order.case.name)
                 self.served.append(order.case.name)
                 yield Progress(1, 1, order.case.name, Finished(order.case.name, None))
+            if self.lost_at_the_end:
+                raise LostError("The worker was lost. Try again.")
         finally:
             self.at_once -= 1
 
@@ -100,6 +103,12 @@ def test_a_lone_place_serves_many_cases_with_one_job() -> None:
 def test_the_case_of_a_lost_place_is_served_elsewhere() -> None:
     a, b = Place(losing(times=1)), Place()
     assert set(finished(serve(orders(6), {}, crew_of({"a": a, "b": b}, {"b": b}), CLUSTER)).values()) == {None}
+
+
+def test_a_place_that_is_lost_after_its_last_case_takes_none_with_it() -> None:
+    a, b = Place(lost_at_the_end=True), Place(lambda name: time.sleep(0.05))
+    assert set(finished(serve(orders(6), {}, crew_of({"a": a, "b": b}), CLUSTER)).values()) == {None}
+    assert set(finished(serve(orders(3), {}, crew_of({"a": a}), LOCAL)).values()) == {None}
 
 
 def test_a_place_that_comes_later_works_too() -> None:

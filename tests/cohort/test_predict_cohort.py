@@ -134,6 +134,20 @@ def test_a_mask_of_somebody_is_never_overwritten(cohort: Make, model: Model, oth
     assert (out / "a.nii.gz").read_bytes() == b"corrected by hand"
 
 
+def test_a_mask_that_is_corrected_while_its_case_is_predicted_anew_stays(cohort: Make, model: Model, other_model: Model, out: Path) -> None:
+    cases = cohort("a", "slow b")
+    run(predict_cohort(cases, model, out))
+    going = predict_cohort(cases, other_model, out)
+    before = (out / "a.json").read_bytes()
+    while (out / "a.json").read_bytes() == before:
+        next(going)
+    (out / "slow b.nii.gz").write_bytes(b"corrected by hand")
+    found = run(going)
+    assert statuses(found) == {"a": "done", "slow b": "failed"}
+    assert "was changed since. Move it away" in found.rows[1].error
+    assert (out / "slow b.nii.gz").read_bytes() == b"corrected by hand"
+
+
 def test_cancelling_keeps_what_is_done_and_leaves_nothing_half_done(cohort: Make, model: Model, out: Path) -> None:
     cases = cohort("a", "slow b", "slow c")
     going = predict_cohort(cases, model, out)
