@@ -18,7 +18,7 @@ predicted: list[str] = []
 """Names of the cases that were predicted in this process."""
 
 
-def predict(case: Case, model: Model, *, device: str = "auto") -> Job[Prediction]:
+def predict(case: Case, model: Model, *, device: str, region: str, mirror: bool) -> Job[Prediction]:
     predicted.append(case.name)
     yield Progress(0, 2, "Looking")
     if case.name.startswith("deadly"):

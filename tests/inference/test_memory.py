@@ -225,7 +225,7 @@ except BreastSegError as error:
 @pytest.mark.parametrize(
     ("megabytes", "how", "answers"),
     [
-        (5, "unforeseen", ["refused"]),
+        (5, "foreseen", ["refused"]),
         (40, "unforeseen", ["refused", "result"]),
         (250, "foreseen", ["result"]),
         (400, "unforeseen", ["result"]),
