@@ -29,6 +29,12 @@ def test_windows_cover_the_box(shape: tuple[int, int, int], overlap: float) -> N
         assert all(b[0] - a[0] <= (a[1] - a[0]) * (1 - overlap) + 1 for a, b in itertools.pairwise(spans))
 
 
+def test_windows_are_no_larger_than_they_must_be() -> None:
+    windows = plan_windows((119, 170, 117), (128, 128, 128), least=(64, 64, 64))
+    assert {tuple(high - low for low, high in window) for window in windows} == {(119, 98, 117)} and len(windows) == 2
+    assert plan_windows((119, 170, 117), (128, 128, 128), least=(110, 110, 110))[0][1] == (0, 110)
+
+
 def test_a_little_more_than_a_patch_is_one_window() -> None:
     assert len(plan_windows((65, 121, 113), (64, 64, 64))) == 4
 

@@ -103,7 +103,7 @@ class Plan:
 
     def windows(self, box: Box) -> list[Box]:
         """Return the windows that cover a box, in voxels of the working grid."""
-        return plan_windows(self.shape(box), self.window, self.overlap)
+        return plan_windows(self.shape(box), self.window, self.overlap, least=self.preset.patch)
 
     def read(self, box: Box) -> Grid:
         """Read a box.

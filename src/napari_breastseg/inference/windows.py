@@ -24,7 +24,9 @@ LEAST = 0.01
 """Smallest weight of a voxel that counts, relative to the middle of its window."""
 
 
-def plan_windows(shape: Sequence[int], patch: Sequence[int], overlap: float = 0.25, stretch: float = STRETCH) -> list[Box]:
+def plan_windows(
+    shape: Sequence[int], patch: Sequence[int], overlap: float = 0.25, stretch: float = STRETCH, least: Sequence[int] | None = None
+) -> list[Box]:
     """Cover a box with as few windows as the overlap allows, spread evenly from edge to edge.
 
     A box of 65 voxels gets one window of 65, not two of 64.
@@ -37,12 +39,14 @@ def plan_windows(shape: Sequence[int], patch: Sequence[int], overlap: float = 0.
         Smallest share of a window that its neighbour repeats, below 1.
     stretch : float
         How much longer than the patch a window may be.
+    least : sequence of int, optional
+        How much shorter than the patch windows may be if as many of them suffice; not at all if not given.
     """
     axes = []
-    for length, size in zip(shape, patch, strict=True):
+    for length, size, smallest in zip(shape, patch, least or patch, strict=True):
         # n windows of size s that overlap by the share o cover s (1 + (n - 1) (1 - o)) voxels.
         count = max(1, math.ceil((length / (size * stretch) - 1) / (1 - overlap)) + 1)
-        window = min(length, max(size, math.ceil(length / (1 + (count - 1) * (1 - overlap)))))
+        window = min(length, max(smallest, math.ceil(length / (1 + (count - 1) * (1 - overlap)))))
         starts = np.round(np.linspace(0, length - window, count)).astype(int)
         axes.append([(int(s), int(s) + window) for s in starts])
     return [(z, y, x) for z, y, x in itertools.product(*axes)]
