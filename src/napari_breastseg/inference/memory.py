@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from contextlib import suppress
 from math import prod
@@ -17,6 +18,8 @@ CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 """Where Linux says what a container, or a job of a cluster, may take, and to which of them this process belongs."""
 NAMES = ("memory.max", "memory.current", "inactive_file"), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 """Files of the limit and of what is taken, and the entry of what is taken by files that would be let go: versions 2 and 1."""
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def free_memory(device: torch.device) -> int:
@@ -74,6 +77,12 @@ def bytes_for_windows(plan: Plan, edge: int | None, batch: int) -> int:
     """Return about how many bytes the network works in, with windows no longer than `edge` along an axis."""
     voxels = max(prod(_edge(high - low, edge) for low, high in window) for box in plan.region.boxes for window in plan.windows(box))
     return voxels * batch * plan.preset.bytes_per_voxel
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system; the C library of Linux keeps it, and grows from one large window to the next."""
+    if _trim is not None:
+        _trim(0)
 
 
 def in_words(number: int) -> str:

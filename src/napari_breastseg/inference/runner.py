@@ -12,7 +12,8 @@ from torch import Tensor
 from napari_breastseg.errors import ComputeError
 from napari_breastseg.inference.cuda import GraphedNetwork
 from napari_breastseg.inference.devices import half_precision, out_of_memory, pick_device, same_numbers
-from napari_breastseg.inference.engines import OpenVINONetwork, first_line, openvino_network
+from napari_breastseg.inference.engines import LARGE, OpenVINONetwork, first_line, openvino_network
+from napari_breastseg.inference.memory import give_back
 from napari_breastseg.inference.windows import Canvas, Map, plan_windows
 from napari_breastseg.methods.model import Model
 
@@ -185,6 +186,9 @@ class Runner:
         with torch.inference_mode():
             logits = self._logits(x).float()
         result: Map = torch.sigmoid(logits[:, 1] - logits[:, 0]).cpu().numpy()
+        if self.device.type == "cpu" and windows.size >= LARGE:
+            del x, logits
+            give_back()
         return result
 
     def _logits(self, x: Tensor) -> Tensor:
