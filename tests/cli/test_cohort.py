@@ -21,7 +21,7 @@ Cli = Callable[..., Any]
 def folder(phases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a good case and one of which a file is cut short."""
 
-    def predict(case: Case, model: Model, *, device: str = "auto") -> Job[Prediction]:
+    def predict(case: Case, model: Model, *, device: str, region: str, mirror: bool) -> Job[Prediction]:
         yield Progress(0, 1, "predicting")
         mask = (case.phase(1) > 350).astype(np.uint8)
         return Prediction(model.sha, mask.astype(np.float32), mask, mask, details={"device": "cpu", "engine": "none"})

@@ -34,7 +34,7 @@ def examination(number: int) -> Examination:
     return Examination(Case(f"case-{number}", images, Geometry((1.5, 1.5, 1.5), np.eye(4), (24, 20, 16))), TRUTH)
 
 
-def skilled(case: Case, model: Model, *, device: str = "auto") -> Job[Prediction]:
+def skilled(case: Case, model: Model, *, device: str = "auto", region: str = "breast", mirror: bool = False) -> Job[Prediction]:
     """The truth, of which an unskilled model misses a part."""
     yield Progress(0, 1, "predicting")
     mask = TRUTH.copy()
