@@ -78,7 +78,7 @@ def test_a_session_keeps_the_maps_with_their_prediction(cli: Cli, phases: Path, 
 def test_without_tumour_there_is_a_mask_but_no_map(
     cli: Cli, phases: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(case: Any, model: Any, *, device: str) -> Any:
+    def nothing(case: Any, model: Any, *, device: str, region: str, mirror: bool) -> Any:
         empty = np.zeros(case.shape, np.uint8)
         return Prediction(model.sha, empty.astype(np.float32), empty, empty)
         yield

@@ -14,7 +14,7 @@ from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Edit, Session
 
 
-def endless(case: Case, model: Model, device: str) -> Job[Prediction]:
+def endless(case: Case, model: Model, device: str, region: str, mirror: bool) -> Job[Prediction]:
     """Predict for ever."""
     while True:
         yield Progress(1, 2, "busy")
