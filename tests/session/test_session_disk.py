@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_breastseg.case import Case
+from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import SessionError
 from napari_breastseg.evaluation.session_trials import mounts
 from napari_breastseg.evaluation.session_trials.disk_full import filled, noisy_edit
@@ -93,3 +93,14 @@ def test_a_source_that_fails_halfway_leaves_no_case(session: Session) -> None:
         session.add_case(Case("broken", Broken(), good.geometry))
     assert session.cases == []
     assert list((session.path / "cases").iterdir()) == []
+
+
+def test_a_case_may_end_in_the_middle_of_its_last_shard(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 160 slices of 448 x 448 voxels do: what of a shard lies wholly beyond the end is never written."""
+    monkeypatch.setattr("napari_breastseg.session.disk.images._SHARD_BYTES", 2 * 64 * 20 * 24 * 4)
+    images = np.random.default_rng(0).normal(200, 40, (2, 160, 20, 24)).astype(np.float32)
+    case = Case("deep", images, Geometry((1.0, 1.0, 1.0), np.eye(4), (24, 20, 160)))
+    case_id = session.add_case(case)
+    assert len([file for file in session.path.rglob("c/*/*/*/*") if file.is_file()]) == 4  # two shards a phase
+    np.testing.assert_array_equal(session.case(case_id).phase(1), images[1])
+    assert session.verify() == []

@@ -7,6 +7,7 @@ https://zarr-specs.readthedocs.io (v3, sharding codec) and RFC 8878 (zstd).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -30,6 +31,8 @@ _MOST_PHASES = 4096
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 _ZSTD = 0xFD2FB528
 _CRC = 4
+_EMPTY = 2**64 - 1
+"""Offset and length of a chunk that was not written."""
 
 
 def check_shape(shape: Sequence[int], what: str) -> tuple[int, ...]:
@@ -105,20 +108,30 @@ def _check(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], files: se
     grid = [range(math.ceil(n / s)) for n, s in zip(shape, shard, strict=True)]
     if math.prod(map(len, grid)) > len(files):
         raise ValueError("shards are missing")
-    per_shard = math.prod(s // c for s, c in zip(shard, chunk, strict=True))
     for place in itertools.product(*grid):
         name = "/".join(["c", *map(str, place)])
         if name not in files:
             raise ValueError(f"{name} is missing")
-        _check_shard(folder / name, per_shard, nbytes)
+        _check_shard(folder / name, _within(place, shape, shard, chunk), nbytes)
 
 
-def _check_shard(path: Path, chunks: int, nbytes: int) -> None:
+def _within(place: Sequence[int], shape: Sequence[int], shard: Sequence[int], chunk: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Tell of each chunk of a shard whether it holds a part of the array; those wholly beyond its end are never written."""
+    axes = [p * s + np.arange(0, s, c) < n for p, n, s, c in zip(place, shape, shard, chunk, strict=True)]
+    found: npt.NDArray[np.bool_] = functools.reduce(np.multiply.outer, axes).ravel()
+    return found
+
+
+def _check_shard(path: Path, within: npt.NDArray[np.bool_], nbytes: int) -> None:
+    chunks = len(within)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = len(data) - 16 * chunks - _CRC
         if start < 0:
             raise ValueError("the index does not fit")
         index: npt.NDArray[np.uint64] = np.frombuffer(data[start : start + 16 * chunks], "<u8").reshape(chunks, 2)
+        if (index[~within] != _EMPTY).any():
+            raise ValueError("there is something beyond the end")
+        index = index[within]
         if int(index[:, 1].astype(object).sum()) > start:
             raise ValueError("chunks lie over each other")
         for offset, length in index.tolist():
