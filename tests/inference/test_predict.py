@@ -61,6 +61,7 @@ def test_coarse_comes_first_and_windows_fill_the_rest(phantom: Phantom, model: M
     last = previews[-1]
     assert last.probability.max() <= prediction.probability[slices(last.box)].max() + 1e-6
     assert prediction.details["windows"] == kinds.count("refined")
+    assert prediction.details["region"] == "breast"
 
 
 def test_a_network_that_needs_no_context_gives_its_own_answer(phantom: Phantom, model: Model, read_whole: Read) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import Box, Case, Prediction, box_around, slices, whole
+from napari_breastseg.case import Box, Case, Prediction, box_around, slices
 from napari_breastseg.errors import ComputeError, InputError
 from napari_breastseg.inference.background import patiently
 from napari_breastseg.inference.devices import out_of_memory
@@ -97,7 +97,7 @@ def predict(
         yield first
         plan = yield from patiently(partial(make_plan, case, model.preset, region, overlap=overlap), first)
         runner = yield from patiently(partial(Runner, model, device, batch), first)
-        return (yield from _Work(plan, runner, blending, cut, started).predict(mirror))
+        return (yield from _Work(plan, runner, blending, cut, started, region).predict(mirror))
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -123,8 +123,9 @@ def clean_mask(mask: npt.NDArray[np.bool_], voxel_ml: float) -> npt.NDArray[np.u
 class _Work:
     """A prediction in the making."""
 
-    def __init__(self, plan: Plan, runner: Runner, blending: Blending, cut: float, started: float) -> None:
+    def __init__(self, plan: Plan, runner: Runner, blending: Blending, cut: float, started: float, region: Region) -> None:
         self._plan, self._runner, self._blending, self._cut, self._started = plan, runner, blending, cut, started
+        self._region = region
         self._windows = sum(len(plan.windows(box)) for box in plan.region.boxes)
         self._coarse = np.zeros(plan.case.shape, np.uint8)
 
@@ -190,7 +191,7 @@ class _Work:
             "precision": str(runner.precision).removeprefix("torch."),
             "seconds": round(time.perf_counter() - self._started, 2),
             "windows": self._windows,
-            "region": "breast" if self._plan.region.boxes != [whole(case.shape)] else "full",
+            "region": self._region,
             "threshold": self._cut,
             "mirror": mirror,
             "memory_needed": needed,
