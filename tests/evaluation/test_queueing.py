@@ -42,7 +42,7 @@ def looked(monkeypatch: pytest.MonkeyPatch, tiny_case: Case, tmp_path: Path) -> 
         ]
         return [Examination(replace(tiny_case, name=name, images=tiny_case.images + n), truth) for n, name in enumerate(named)]
 
-    def predict(case: Case, model: Model, *, device: str) -> Job[Prediction]:
+    def predict(case: Case, model: Model, *, device: str, region: str = "breast", mirror: bool = False) -> Job[Prediction]:
         yield Progress(0, 1, "predicting")
         judged.append(case.name)
         mask = truth.copy()
