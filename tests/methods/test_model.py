@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,18 @@ def test_starter_weights_ship_with_cards() -> None:
         card = load_model(path).card
         assert card["preset"] == name
         assert "not for clinical use" in card["intended_use"].lower()
+
+
+def test_torchs_compiler_is_not_loaded_to_predict() -> None:
+    """It takes more than a second, and Python then has half as many objects more to look through whenever it collects garbage."""
+    code = (
+        "import sys\n"
+        "from napari_breastseg.inference import predict\n"
+        "from napari_breastseg.methods.model import load_model\n"
+        "from napari_breastseg.phantom import make_phantom\n"
+        "from napari_breastseg.progress import run\n"
+        "case = make_phantom(0, (16, 24, 24), phases=2, lesions=1).case\n"
+        "run(predict(case, load_model('hcma-unet'), device='cpu'))\n"
+        "sys.exit('torch._dynamo' in sys.modules or 'sympy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -156,8 +156,7 @@ def test_a_copy_of_the_tumour_layer_is_left_alone(predicted: BreastSegWidget, se
     viewer.add_layer(layer)
     predicted.predict.predict.click()
     settled(predicted)
-    assert copy in viewer.layers
-    assert layer not in viewer.layers
+    assert copy in viewer.layers and predicted.desk.painter.layer is layer
 
 
 def test_a_new_prediction_keeps_the_corrections_and_no_old_history(predicted: BreastSegWidget, settled: Any) -> None:
@@ -167,8 +166,7 @@ def test_a_new_prediction_keeps_the_corrections_and_no_old_history(predicted: Br
     paint(predicted, (10, 3, 3))
     settled(predicted)
     layer = predicted.desk.painter.layer
-    assert layer is not old
-    assert old not in predicted.desk.viewer.layers
+    assert layer is old  # to remove a layer takes napari long
     assert layer.data[9, 3, 3] == layer.data[10, 3, 3] == 1
     layer.undo()
     assert layer.data[9, 3, 3] == 1
@@ -512,12 +510,12 @@ def test_a_duplicate_is_not_taken_for_the_tumour(predicted: BreastSegWidget, set
 
 
 def test_a_prediction_waits_until_the_mouse_is_released(predicted: BreastSegWidget, settled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = predicted.desk.painter.layer
+    painter = predicted.desk.painter
     with monkeypatch.context() as held:
         held.setattr(desk_module, "mouse_is_down", lambda: True)
         predicted.predict.predict.click()
         settled(predicted)
-        assert predicted.desk.painter.layer is layer
+        assert predicted.desk.painter is painter
     settled(predicted)
     settled(predicted)
-    assert predicted.desk.painter.layer is not layer
+    assert predicted.desk.painter is not painter

@@ -41,11 +41,15 @@ class FakeExplain:
         self.endless = False
         self.masks: list[npt.NDArray[np.uint8]] = []
         self.models: list[str | None] = []
+        self.regions: list[str] = []
         self.closed = 0
 
-    def __call__(self, session: Session, case: Case, mask: npt.NDArray[np.uint8], model: str | None, device: str) -> Job[Explanation]:
+    def __call__(
+        self, session: Session, case: Case, mask: npt.NDArray[np.uint8], model: str | None, device: str, region: str
+    ) -> Job[Explanation]:
         self.masks.append(mask)
         self.models.append(model)
+        self.regions.append(region)
         try:
             yield Progress(1, 2, "Looking at the tumour")
             if self.error is not None:
@@ -201,6 +205,7 @@ def test_another_models_prediction_outdates_the_explanation(explained: BreastSeg
     assert fake.models == [SHA]
     mask = explained.desk.painter.layer.data.copy()
     explained.desk.show_prediction(Prediction("cd" * 32, mask.astype(np.float32), mask, mask))
+    settled(explained)
     assert "Another model" in explained.explain.hint.text()
     explained.explain.show_why.click()
     settled(explained)
@@ -268,6 +273,13 @@ def test_sections_are_numbered_in_the_order_of_the_work(open_dock: Any) -> None:
     sections = (dock.case, dock.predict, dock.explain, dock.correct, dock.learn, dock.versions)
     names = ("Case", "Predict", "Explain", "Correct", "Learn", "Versions")
     assert [section.title() for section in sections] == [f"{number} · {name}" for number, name in enumerate(names, 1)]
+
+
+def test_it_looks_where_the_prediction_does(explained: BreastSegWidget, fake: FakeExplain, settled: Any) -> None:
+    explained.predict.everywhere.setChecked(True)
+    explained.explain.show_why.click()
+    settled(explained)
+    assert fake.regions == ["breast", "full"]
 
 
 @pytest.mark.slow

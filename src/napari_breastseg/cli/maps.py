@@ -20,11 +20,12 @@ from napari_breastseg.io.orientation import place_in_file
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation, HardNegative
+    from napari_breastseg.inference.grids import Region
     from napari_breastseg.methods.model import Model
 
 
 def explained(
-    speaker: Report, case: Case, model: Model, mask: npt.NDArray[np.uint8], device: str, settings: Mapping[str, Any]
+    speaker: Report, case: Case, model: Model, mask: npt.NDArray[np.uint8], device: str, settings: Mapping[str, Any], region: Region
 ) -> Explanation | None:
     """Compute FRLoss's maps of the mask that is shown; None, and a word to the person, if it shows no tumour."""
     from napari_breastseg.inference import explain
@@ -33,7 +34,7 @@ def explained(
     if not (mask == TUMOUR).any():
         speaker.say("There is no tumour in the mask, so there are no maps: they compare every voxel with the tumour.")
         return None
-    return speaker.run(explain(case, model, mask, device=device, settings=FRLoss(**settings)))
+    return speaker.run(explain(case, model, mask, device=device, region=region, settings=FRLoss(**settings)))
 
 
 def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path | None) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def predict_file(
         mask = prediction.refined
         _keep(mask, case, out)
         if frloss is not None:
-            explanation = explained(speaker, case, loaded, mask, device, frloss)
+            explanation = explained(speaker, case, loaded, mask, device, frloss, way["region"])
     else:
         prediction, explanation, mask, case_id = _in_session(
             speaker, case, folder, model, device, frloss, out, image if link else None, way
@@ -161,7 +161,7 @@ def _with_maps(
     shown = session.mask(case_id) if session.is_done(case_id) else overlay(prediction.refined, session.annotation(case_id))
     try:
         _keep(shown, case, out)
-        explanation = explained(speaker, case, loaded, shown, device, frloss)
+        explanation = explained(speaker, case, loaded, shown, device, frloss, way["region"])
         if explanation is not None:
             prediction = replace(prediction, maps={**prediction.maps, **explanation.maps})
     finally:

@@ -89,6 +89,8 @@ class Mamba(nn.Module):
 
 def initialise_scan(mixer: SS2D | Mamba) -> None:
     """Initialise the scan's parameters as Mamba does: dt log-uniform in [1e-3, 1e-1], A = -(1 ... N), skip = 1."""
+    if mixer.dt_bias.is_meta:  # nothing to initialise, and for these operations torch would load its compiler: a second
+        return
     bound = mixer.rank**-0.5
     nn.init.uniform_(mixer.project_dt, -bound, bound)
     nn.init.uniform_(mixer.project_scan, -(mixer.inner**-0.5), mixer.inner**-0.5)

@@ -43,7 +43,7 @@ class BreastSegWidget(QWidget):
         self.desk = Desk(napari_viewer)
         self.case = CaseSection(self.desk, lambda: self.predict.device.currentText())
         self.predict = PredictSection(self.desk)
-        self.explain = ExplainSection(self.desk, self.predict.device.currentText)
+        self.explain = ExplainSection(self.desk, self.predict.device.currentText, self.predict.region)
         self.correct = CorrectSection(self.desk)
         self.learn = LearnSection(self.desk, self.predict.device.currentText, self.predict.start)
         self.versions = VersionsSection(self.desk)

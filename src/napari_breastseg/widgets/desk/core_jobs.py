@@ -75,7 +75,9 @@ def overruling(session: Session, number: int) -> Job[None]:
     session.overrule(number)
 
 
-def explaining(session: Session, case: Case, mask: npt.NDArray[np.uint8], model: str | None, device: str) -> Job[Explanation]:
+def explaining(
+    session: Session, case: Case, mask: npt.NDArray[np.uint8], model: str | None, device: str, region: Region
+) -> Job[Explanation]:
     """Explain the mask that is shown by the model that predicted it; without a prediction, by the one that would."""
     yield Progress(0, 1, "Loading the model")
     from napari_breastseg.inference import explain
@@ -83,7 +85,7 @@ def explaining(session: Session, case: Case, mask: npt.NDArray[np.uint8], model:
 
     sha = model or session.current_model
     chosen = load_model("hcma-unet" if sha is None else session.model_path(sha))
-    return (yield from explain(case, chosen, mask, device=device))
+    return (yield from explain(case, chosen, mask, device=device, region=region))
 
 
 def make_loop(session: Session, device: str, scheduler: str = "") -> AnnotationLoop:

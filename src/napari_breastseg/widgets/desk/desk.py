@@ -132,9 +132,9 @@ class Desk(QObject):
             self.show_case(self.case_id)
 
     def show_prediction(self, prediction: Prediction) -> None:
-        """Show a finished prediction with the annotation laid over it on a fresh tumour layer.
+        """Show a finished prediction with the annotation laid over it.
 
-        Not while a mouse button is down: a stroke that is being painted would go on upon a layer that is gone.
+        Not while a mouse button is down: a stroke that is being painted would go on upon another mask.
         """
         self._show_prediction(self.view, prediction)
 
@@ -257,7 +257,7 @@ class Desk(QObject):
         self.recovered, self.interrupted = (), None
 
     def _attach(self, annotation: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8] | None = None) -> Labels:
-        """Make a fresh tumour layer, of the mask if that is known already, and watch it."""
+        """Show the annotation on the tumour layer, or the mask if that is known already, and watch it."""
         assert self.view is not None and self.journal is not None
         old = None
         if self.painter is not None:

@@ -22,6 +22,7 @@ from napari_breastseg.widgets.view.explain_layers import ROLES, explanation_laye
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation, HardNegative
+    from napari_breastseg.inference.grids import Region
 
 COLUMNS = {
     "#": "The number and colour of the place on the layer Hard negatives, the largest first",
@@ -42,9 +43,9 @@ LEGEND = (
 class ExplainSection(Section):
     """Compare every voxel with the tumour; list what is not marked but looks like it."""
 
-    def __init__(self, desk: Desk, device: Callable[[], str]) -> None:
+    def __init__(self, desk: Desk, device: Callable[[], str], region: Callable[[], Region]) -> None:
         super().__init__("3 · Explain", desk)
-        self._device = device
+        self._device, self._region = device, region
         self._view: CaseView | None = None
         self._explained: tuple[npt.NDArray[np.uint8], str | None] | None = None
         """The mask that the layers explain, and the model that predicted it."""
@@ -113,11 +114,12 @@ class ExplainSection(Section):
         """Compare every voxel with the tumour as it is shown now."""
         desk = self.desk
         session, view, painter, model, device = desk.session, desk.view, desk.painter, desk.model, self._device()
+        region = self._region()
         if session is None or view is None or painter is None:
             raise InputError("There is no case to explain. Choose one first.")
         mask = painter.layer.data.copy()
         self._cancelled = False
-        job = lambda: explaining(session, view.case, mask, model, device)  # noqa: E731
+        job = lambda: explaining(session, view.case, mask, model, device, region)  # noqa: E731
         desk.jobs.start("explain", "Comparing with the tumour", job, lambda found: self._done(found, view, mask, model))
 
     def _forget(self) -> None:

@@ -71,11 +71,15 @@ class PredictSection(Section):
         else:
             self.say(self._said or self._result_words())
 
+    def region(self) -> Region:
+        """Where to look."""
+        return "full" if self.everywhere.isChecked() else "breast"
+
     def start(self) -> None:
         """Predict the case in front of the person."""
         desk = self.desk
         session, case_id, view, device = desk.session, desk.case_id, desk.view, self.device.currentText()
-        region: Region = "full" if self.everywhere.isChecked() else "breast"
+        region = self.region()
         if session is None or case_id is None or view is None:
             raise InputError("There is no case to predict. Choose one first.")
         self._said = ""

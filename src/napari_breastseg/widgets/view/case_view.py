@@ -153,26 +153,32 @@ class CaseView:
         return np.zeros(self.case.shape, np.float32), np.zeros(self.case.shape, np.uint8)
 
     def show_tumour(self, mask: npt.NDArray[np.uint8], model: str | None, editable: bool, old: Labels | None) -> Labels:
-        """Put a fresh tumour layer in the place of the old one, whose undo history would write old voxels into the new mask."""
+        """Show a mask on the tumour layer, a new one if there is none.
+
+        The layer stays the same: to remove one takes napari half a second, in which it collects all garbage.
+        """
         if old is None:
             old = self.layer("tumour")
         elif old not in self._viewer.layers:
             old = None
-        new = self._tumour = layers.tumour_layer(mask, self.case.geometry, {**self._origin, layers.MODEL: model})
-        if old is not None:
-            for name in ("brush_size", "n_edit_dimensions", "opacity", "blending", "contour"):
-                setattr(new, name, getattr(old, name))
-            mode, visible = old.mode, old.visible
-            self._viewer.layers.remove(old)
-            new.visible = visible
-        self._viewer.add_layer(new)
-        for layer in self._viewer.layers:
-            self.disown_copy(layer)
-        if old is not None and editable:
-            new.mode = mode
-        new.editable = editable
-        self._viewer.layers.selection.active = new
-        return new
+        if old is None:
+            layer = layers.tumour_layer(mask, self.case.geometry, {**self._origin, layers.MODEL: model})
+            self._tumour = layer
+            self._viewer.add_layer(layer)
+            layer.editable = editable
+        else:
+            layer = self._tumour = old
+            mode = layer.mode
+            layer.editable = False  # napari forgets its undo history then, which would write old voxels into the new mask
+            layer.data = mask
+            layer.metadata.update({**self._origin, layers.MODEL: model})
+            layer.editable = editable
+            if editable:
+                layer.mode = mode
+        for other in self._viewer.layers:
+            self.disown_copy(other)
+        self._viewer.layers.selection.active = layer
+        return layer
 
     def show_result(self, layer: Layer) -> None:
         """Add a layer below the tumour layer, or fill the earlier one of its role, whose look is the person's; the active one stays."""

@@ -53,7 +53,7 @@ class TumourPainter:
         self._journal = journal
         self._show_box = show_box
         self._announced: list[Box] = []
-        layer.events.paint.connect(self._on_paint)
+        layer.events.paint.connect(self._on_paint, position="first")  # others ask what was painted
         layer.events.selected_label.connect(self._on_label)
         layer.bind_key(UNDO_KEY, lambda _: self.undo(), overwrite=True)
         layer.bind_key(REDO_KEY, lambda _: self.redo(), overwrite=True)
