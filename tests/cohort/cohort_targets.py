@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_breastseg.case import Case, Prediction
 from napari_breastseg.cohort import job
+from napari_breastseg.inference.uncertainty import UNCERTAINTY
 from napari_breastseg.methods.model import Model
 from napari_breastseg.progress import Job, Progress
 
@@ -30,7 +31,8 @@ def predict(case: Case, model: Model, *, device: str, region: str, mirror: bool)
     yield Progress(1, 2, "Still looking")
     probability = ((case.phase(1) - case.phase(0)) > 200).astype(np.float32)
     mask = probability.astype(np.uint8)
-    return Prediction(model.sha, probability, mask, mask, details={"device": "cpu", "engine": "none"})
+    maps = {UNCERTAINTY: probability} if mirror else {}
+    return Prediction(model.sha, probability, mask, mask, maps=maps, details={"device": "cpu", "engine": "none"})
 
 
 def predict_cases(**arguments: Any) -> Job[None]:

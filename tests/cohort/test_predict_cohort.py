@@ -96,6 +96,15 @@ def test_what_changed_is_predicted_anew(cohort: Make, model: Model, other_model:
     assert predicted_by(lambda: run(predict_cohort(cases, other_model, out))) == ["a"]
 
 
+def test_a_map_that_was_asked_for_and_is_gone_is_made_again(cohort: Make, model: Model, out: Path) -> None:
+    cases = cohort("a")
+    run(predict_cohort(cases, model, out, mirror=True))
+    assert predicted_by(lambda: run(predict_cohort(cases, model, out, mirror=True))) == []
+    (out / "uncertainty" / "a.nii.gz").unlink()
+    assert predicted_by(lambda: run(predict_cohort(cases, model, out, mirror=True))) == ["a"]
+    assert (out / "uncertainty" / "a.nii.gz").is_file()
+
+
 def test_a_case_that_fails_stops_no_other_and_is_tried_again(cohort: Make, model: Model, out: Path) -> None:
     cases = cohort("a", "b", "faulty", "z")
     whole = cases[1].files[1].read_bytes()

@@ -175,8 +175,45 @@ def test_a_new_prediction_keeps_the_corrections_and_no_old_history(predicted: Br
 def test_a_removed_tumour_layer_comes_back(predicted: BreastSegWidget) -> None:
     predicted.desk.viewer.layers.remove(predicted.desk.painter.layer)
     predicted.correct.paint.click()
-    assert predicted.desk.painter.layer in predicted.desk.viewer.layers
-    assert predicted.desk.painter.layer.mode == "paint"
+    layer = predicted.desk.painter.layer
+    assert layer in predicted.desk.viewer.layers
+    assert layer.mode == "paint"
+    predicted.correct.brush.setValue(7)
+    assert layer.brush_size == 7  # the controls watch the one that is there
+
+
+def test_what_is_put_in_the_place_of_the_mask_counts_as_painted(predicted: BreastSegWidget, settled: Any, notices: list[str]) -> None:
+    layer = predicted.desk.painter.layer
+    other = layer.data.astype(np.int32)  # as "Convert data type" does
+    other[9, 3, 3] = 1
+    layer.data = other
+    assert layer.data.dtype == np.uint8 and layer.data[9, 3, 3] == 1
+    paint(predicted, (10, 3, 3))
+    settled(predicted)
+    assert not predicted.desk.journal.unsaved
+    stored = predicted.desk.session.annotation(predicted.desk.case_id)
+    assert stored[9, 3, 3] == stored[10, 3, 3] == 1
+    before = layer.data.copy()
+    layer.data = other[:5]
+    assert np.array_equal(layer.data, before) and "shape" in notices[-1]
+
+
+def test_a_copy_below_the_tumour_layer_is_adopted_whole(predicted: BreastSegWidget, open_dock: Any, settled: Any) -> None:
+    from napari.layers._layer_actions import _duplicate_layer
+
+    viewer, layer = predicted.desk.viewer, predicted.desk.painter.layer
+    predicted.shut()
+    viewer.layers.selection.active = layer
+    _duplicate_layer(viewer.layers)
+    (copy,) = [one for one in viewer.layers if one.name == "Tumour copy"]
+    viewer.layers.move(viewer.layers.index(copy), viewer.layers.index(layer))
+    copy.selected_label = 2
+    dock = open_dock(viewer)
+    dock.case.latest.click()
+    settled(dock)
+    used = dock.desk.painter.layer
+    assert used is dock.desk.view.layer("tumour") and used.selected_label == 1
+    assert [one for one in viewer.layers if one.metadata.get("breastseg_role") == "tumour"] == [used]
 
 
 def test_a_stroke_that_cannot_be_saved_stays_and_is_saved_later(

@@ -280,6 +280,10 @@ def test_it_looks_where_the_prediction_does(explained: BreastSegWidget, fake: Fa
     explained.explain.show_why.click()
     settled(explained)
     assert fake.regions == ["breast", "full"]
+    explained.desk.region = "breast"  # of the prediction that is shown, whatever the next one shall do
+    explained.explain.show_why.click()
+    settled(explained)
+    assert fake.regions[-1] == "breast"
 
 
 @pytest.mark.slow

@@ -56,6 +56,8 @@ def predict_file(
         prediction, explanation, mask, case_id = _in_session(
             speaker, case, folder, model, device, frloss, out, image if link else None, way
         )
+    for step in prediction.details.get("memory_steps", ()):
+        speaker.say(step)
     if out is not None and UNCERTAINTY in prediction.maps:
         write_map(prediction.maps[UNCERTAINTY], case.geometry, out.with_name(f"{stem(out)}_{UNCERTAINTY}.nii.gz"))
     return {

@@ -111,7 +111,9 @@ class Results:
         """
         record = _read(self._out / record_name(name))
         known = _files(self._out / record_name(name))
-        wanted = [mask_name(name), *([probability_name(name)] if probability else [])]
+        wanted = [mask_name(name)]
+        wanted += [probability_name(name)] if probability else []
+        wanted += [uncertainty_name(name)] if asked.get("mirror") else []
         for file in wanted:
             path = self._out / file
             if path.exists() and not _is(path, known.get(file)):

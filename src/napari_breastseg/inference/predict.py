@@ -176,7 +176,8 @@ class _Work:
         return found
 
     def _at(self, step: int, message: str, payload: Preview | None = None) -> Progress:
-        return Progress(step, len(self._plan.region.boxes) + self._windows, message, payload)
+        said = ". ".join([message, *self._runner.steps[-1:]])  # of what had to be given up the last tells most
+        return Progress(step, len(self._plan.region.boxes) + self._windows, said, payload)
 
     def _prediction(self, passes: Sequence[_Pass], mirror: bool, needed: int) -> Prediction:
         case, runner = self._plan.case, self._runner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from napari_breastseg.widgets.view.lazy import Slabs
 from napari_breastseg.widgets.view.painting import TumourPainter
 from napari_breastseg.widgets.view.view_keeper import ViewKeeper
 from napari_breastseg.widgets.view.view_state import ViewState, capture, restore_layers, restore_place, restore_tool
+
+if TYPE_CHECKING:
+    from napari_breastseg.inference.grids import Region
 
 _RELEASE_MS = 50
 """How often is looked whether the mouse was released."""
@@ -80,6 +83,7 @@ class Desk(QObject):
         self.painter: TumourPainter | None = None
         self.model: str | None = None
         self.refined = False
+        self.region: Region | None = None
         self.done = False
         self._predicted: npt.NDArray[np.uint8] | None = None
         self._keeper: ViewKeeper | None = None
@@ -164,6 +168,7 @@ class Desk(QObject):
             return None
         if self.painter.layer not in self.viewer.layers:
             self._attach(self.painter.annotation)
+            self.changed.emit()
         return self.painter.layer
 
     def close(self) -> None:
@@ -234,6 +239,7 @@ class Desk(QObject):
 
     def _take(self, prediction: Prediction) -> None:
         self._predicted, self.model, self.refined = prediction.refined, prediction.model, REFINED_WITH in prediction.details
+        self.region = prediction.details.get("region")
 
     def _complete(self, session: Session, case_id: str, view: CaseView, shown: Shown, opened: bool) -> None:
         """Add the layers that are not in the way of seeing the case at once, and begin to keep how it is looked at."""
@@ -306,7 +312,7 @@ class Desk(QObject):
         if self.view is not None:
             self.view.leave()
         self.view, self.case_id, self._predicted, self.model, self.refusal = None, None, None, None, ""
-        self.refined, self.done = False, False
+        self.refined, self.region, self.done = False, None, False
         if painter is not None:
             painter.detach()
             painter.layer.mode = "pan_zoom"

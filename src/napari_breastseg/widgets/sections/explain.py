@@ -114,7 +114,7 @@ class ExplainSection(Section):
         """Compare every voxel with the tumour as it is shown now."""
         desk = self.desk
         session, view, painter, model, device = desk.session, desk.view, desk.painter, desk.model, self._device()
-        region = self._region()
+        region = desk.region or self._region()  # where the prediction looked
         if session is None or view is None or painter is None:
             raise InputError("There is no case to explain. Choose one first.")
         mask = painter.layer.data.copy()

@@ -12,6 +12,7 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.progress import Progress
 from napari_breastseg.widgets.desk.core_jobs import predicting
 from napari_breastseg.widgets.desk.desk import Desk
+from napari_breastseg.widgets.desk.messages import inform
 from napari_breastseg.widgets.parts.section import JobBar, Section, button, row, text
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class PredictSection(Section):
 
     def _done(self, prediction: Prediction) -> None:
         self.desk.show_prediction(prediction)
+        if given_up := prediction.details.get("memory_steps"):
+            inform(" ".join(given_up))
 
     def _on_progressed(self, kind: str, step: Progress) -> None:
         if kind == "predict" and step.payload is not None and self.desk.view is not None:

@@ -171,12 +171,13 @@ class CaseView:
             mode = layer.mode
             layer.editable = False  # napari forgets its undo history then, which would write old voxels into the new mask
             layer.data = mask
-            layer.metadata.update({**self._origin, layers.MODEL: model})
+            layer.metadata.update({**self._origin, layers.ROLE: "tumour", layers.MODEL: model})
             layer.editable = editable
             if editable:
                 layer.mode = mode
         for other in self._viewer.layers:
-            self.disown_copy(other)
+            if other is not layer:  # which may be a copy itself, if the person left nothing else
+                self.disown_copy(other)
         self._viewer.layers.selection.active = layer
         return layer
 

@@ -55,8 +55,10 @@ class TumourPainter:
         self._announced: list[Box] = []
         layer.events.paint.connect(self._on_paint, position="first")  # others ask what was painted
         layer.events.selected_label.connect(self._on_label)
+        layer.events.data.connect(self._on_data)
         layer.bind_key(UNDO_KEY, lambda _: self.undo(), overwrite=True)
         layer.bind_key(REDO_KEY, lambda _: self.redo(), overwrite=True)
+        self._on_label()  # of a layer that was somebody else's in between
 
     @property
     def annotation(self) -> npt.NDArray[np.uint8]:
@@ -73,6 +75,7 @@ class TumourPainter:
         self._journal_safely()
         self.layer.events.paint.disconnect(self._on_paint)
         self.layer.events.selected_label.disconnect(self._on_label)
+        self.layer.events.data.disconnect(self._on_data)
         self.layer.bind_key(UNDO_KEY, None, overwrite=True)
         self.layer.bind_key(REDO_KEY, None, overwrite=True)
         self._announced.clear()
@@ -136,6 +139,18 @@ class TumourPainter:
         if painted.refused:
             self.layer.refresh()
             inform("Only tumour (label 1) and erasing are kept here; what was painted with another label was taken back.")
+
+    def _on_data(self, event: Event | None = None) -> None:
+        """Take what a plugin or "Convert data type" put in the place of the mask as painted; the mask itself stays the layer's data."""
+        given, mask = self.layer.data, self._mask.painted
+        if given is mask:
+            return
+        if given.shape == mask.shape:
+            np.copyto(mask, np.clip(given, BACKGROUND, TUMOUR + 1), casting="unsafe")  # beyond the labels that are known: refused
+        else:
+            inform(f"The mask of this case has the shape {mask.shape}; data of another shape was not taken.")
+        self.layer.data = mask
+        self._journal_safely()
 
     def _on_label(self, event: Event | None = None) -> None:
         if self.layer.selected_label not in (BACKGROUND, TUMOUR):

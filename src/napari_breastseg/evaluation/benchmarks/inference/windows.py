@@ -21,7 +21,7 @@ from napari_breastseg.phantom import Phantom, make_phantom
 from napari_breastseg.progress import Job, Progress
 
 OVERLAP = 0.5
-"""Of MONAI's windows, which are as large as ours."""
+"""Of MONAI's windows, of 128 voxels; twice its own default. Where the examination is thinner, MONAI pads with zeros."""
 
 
 def compare_windows(model: Model, cases: int, shape: tuple[int, int, int] = FULL) -> Job[dict[str, Any]]:
@@ -34,7 +34,7 @@ def compare_windows(model: Model, cases: int, shape: tuple[int, int, int] = FULL
     -------
     dict
         JSON-ready: a row for each examination; for each engine medians of the ratios and means of Dice; and the median of the ratios of
-        MONAI with the network in torch, as MONAI runs it, to ours in the engine that we choose, `times_faster_by_default`.
+        MONAI with the network in torch to ours in the engine that we choose, `times_faster_than_monai_in_torch`.
     """
     engines = ["torch"] + (["openvino"] if openvino_state().startswith("ready") and forced_engine() != "torch" else [])
     warm = make_phantom(0, (48, 96, 96), phases=2, lesions=1).case
@@ -58,7 +58,7 @@ def compare_windows(model: Model, cases: int, shape: tuple[int, int, int] = FULL
         "cases": cases,
         "shape": list(shape),
         "overlap": OVERLAP,
-        "times_faster_by_default": statistics.median(row["torch"]["monai_s"] / row[engines[-1]]["ours_s"] for row in rows),
+        "times_faster_than_monai_in_torch": statistics.median(row["torch"]["monai_s"] / row[engines[-1]]["ours_s"] for row in rows),
         "rows": rows,
         **{name: _summary(rows, name) for name in engines},
     }
