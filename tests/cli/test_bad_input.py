@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,10 +115,20 @@ def test_bad_models(cli: Cli, phases: Path, tmp_path: Path, model: str, monkeypa
     assert digest(tmp_path) == before
 
 
-@pytest.mark.parametrize("out", ["missing/mask.nii.gz", "mask.png"])
-def test_bad_places_for_the_mask(cli: Cli, phases: Path, weights: Path, tmp_path: Path, out: str) -> None:
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        (("missing/mask.nii.gz",), "Make it first"),
+        (("mask.png",), "no name of a NIfTI file, and .* counts as one examination"),
+        (("case/truth.nii.gz",), "is there already. Choose another name, or add --overwrite"),
+        (("case/case_0001.nii.gz",), "is an image of the examination itself"),
+        (("case/../case/case_0001.nii.gz", "--overwrite"), "is an image of the examination itself"),
+    ],
+)
+def test_bad_places_for_the_mask(cli: Cli, phases: Path, weights: Path, tmp_path: Path, out: tuple[str, ...], sentence: str) -> None:
     before = digest(tmp_path)
-    assert is_one_sentence(cli("predict", phases, "--out", tmp_path / out, "--model", weights, "--json"))
+    said = cli("predict", phases, "--out", tmp_path / out[0], *out[1:], "--model", weights, "--json")
+    assert is_one_sentence(said) and re.search(sentence, said.answer["error"])
     assert digest(tmp_path) == before
 
 

@@ -40,8 +40,9 @@ def folder(phases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_all_but_the_failures_are_done_and_these_are_listed_at_the_end(cli: Cli, folder: Path, weights: Path, tmp_path: Path) -> None:
     said = cli("predict", folder, "--out", tmp_path / "out", "--model", weights, "--json")
     assert said.code == 1 and "Traceback" not in said.err
-    assert "not for cases: " in said.err and "truth.nii.gz" not in said.out
+    assert "not for cases: " in said.err
     answer = said.answer
+    assert answer["left_out"] == [str(folder / "[good]" / "truth.nii.gz")]
     assert [(row["case"], row["status"]) for row in answer["cases"]] == [("[good]", "done"), ("bad", "failed")]
     assert (answer["done"], answer["skipped"]) == (1, 0) and answer["seconds_per_case"] == answer["seconds"]
     (failure,) = answer["failures"]
@@ -65,12 +66,14 @@ def test_when_nothing_fails_it_is_exit_0(cli: Cli, folder: Path, weights: Path, 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--out", "mask.nii.gz"), "holds several examinations. Give --out a folder"),
+        (("--out", "mask.nii.gz"), "holds 2 examinations. Give --out a folder"),
         (("--session", "session"), "--session is for one"),
         (("--out", "out", "--times", "0,60"), "--times is for one"),
         (("--out", "out", "--maps", "frloss"), "--maps is for one"),
         (("--out", "cohort"), "Choose a folder outside of it"),
         (("--out", "cohort/out"), "Choose a folder outside of it"),
+        (("--out", "out", "--overwrite"), "--overwrite is for one"),
+        (("--out", "out", "--device", "tpu"), "tpu"),
         (("--out", "out", "--model", "no-such-model"), "There is no model"),
         (("--out", "out", "--scheduler", "nowhere"), "is no address of a Dask scheduler"),
     ],
@@ -84,6 +87,15 @@ def test_what_does_not_go_together_is_refused(
     assert said.code == 1 and sentence in said.err and "Traceback" not in said.err
     assert sorted(path.name for path in folder.iterdir()) == ["[good]", "bad"]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_cases_and_one_with_a_single_case_further_down(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no examinations" in cli("predict", tmp_path / "empty", "--session", tmp_path / "s").err
+    for file in (folder / "bad").iterdir():
+        file.unlink()
+    said = cli("predict", folder, "--out", tmp_path / "mask.nii.gz")
+    assert said.code == 1 and "holds an examination further down" in said.err and "case_0000.nii.gz" in said.err
 
 
 @pytest.mark.parametrize("option", [("--scheduler", "tcp://127.0.0.1:1"), ("--probability",)])

@@ -14,6 +14,7 @@ import pytest
 
 from napari_breastseg.case import Case, Prediction
 from napari_breastseg.cli.demo import _free
+from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.cli.work import record_mask
 from napari_breastseg.errors import InputError
@@ -67,6 +68,9 @@ def test_predict_writes_the_mask_on_the_original_grid(cli: Cli, phases: Path, we
     assert said.code == 0
     assert said.answer["tumour_voxels"] == 22 and said.answer["device"] == "cpu"
     assert "a library that prints" not in said.out
+    assert cli("predict", phases, "--out", out, "--model", weights).code == 1
+    out.write_bytes(b"of another program")
+    assert cli("predict", phases, "--out", out, "--model", weights, "--overwrite").code == 0
     written, image = nib.load(out), nib.load(phases / "case_0000.nii.gz")
     assert written.shape == image.shape and np.array_equal(written.affine, image.affine)
     assert np.asarray(written.dataobj).sum() == 22
@@ -89,16 +93,31 @@ def test_where_and_how_to_look_are_asked_for(
     target = tmp_path / ("mask.nii.gz" if place == "--out" else "session")
     common = ("predict", phases, place, target, "--model", weights)
     assert cli(*common).code == 0
-    assert cli(*common, "--full-field", "--mirror").code == 0
+    said = cli(*common, "--full-field", "--mirror", "--overwrite")
+    assert said.code == 0
     assert asked == [("breast", False), ("full", True)]
     if place == "--out":
         uncertainty = np.asarray(nib.load(tmp_path / "mask_uncertainty.nii.gz").dataobj)
+        assert f"uncertainty in {tmp_path / 'mask_uncertainty.nii.gz'}" in said.out
         assert (uncertainty == 0.25).all() and uncertainty.shape == nib.load(target).shape
     else:
         with Session.open(target) as session:
             (case_id,) = session.cases
             kept = session.prediction(case_id)
             assert kept is not None and (np.asarray(kept.maps["uncertainty"]) == 0.25).all()
+
+
+def test_a_log_gets_a_line_of_progress_now_and_then(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def job() -> Job[str]:
+        yield Progress(1, 3, "first case")
+        yield Progress(2, 3, "second case")
+        return "done"
+
+    assert Report(False).run(job()) == "done"
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr("napari_breastseg.cli.report.LOG_EVERY", 0.0)
+    Report(False).run(job())
+    assert capfd.readouterr().err.splitlines() == ["1/3 first case", "2/3 second case"]
 
 
 @pytest.mark.usefixtures("quick")

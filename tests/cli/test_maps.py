@@ -58,8 +58,8 @@ def test_maps_are_written_beside_the_mask_and_rows_are_listed(cli: Cli, phases: 
         np.bincount(labels.ravel())[1:].max() * abs(np.linalg.det(image.affine)) / 1000, abs=1e-3
     )
     assert said.answer["explanation"]["hardest"] == 40 and said.answer["explanation"]["region"] == "breast"
-    assert "likely cause" in cli(*arguments).out
-    assert cli(*arguments, "--full-field", "--json").answer["explanation"]["region"] == "full"
+    assert "likely cause" in cli(*arguments, "--overwrite").out
+    assert cli(*arguments, "--full-field", "--overwrite", "--json").answer["explanation"]["region"] == "full"
 
 
 @pytest.mark.usefixtures("quick")

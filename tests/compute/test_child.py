@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,25 @@ def test_it_is_another_process_of_low_priority() -> None:
     pid, niceness = run(in_child("child_targets:facts", {}))
     assert pid != os.getpid()
     assert niceness >= min(19, os.nice(0) + 10)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_while_a_child_starts_is_not_for_the_child() -> None:
+    """It would print a traceback while it imports; a terminal sends Ctrl-C to every process of its group."""
+    job = in_child("child_targets:add", {"a": 2, "b": 3})
+    next(job)
+
+    def press() -> None:
+        assert until(lambda: bool(multiprocessing.active_children()))
+        (started,) = multiprocessing.active_children()
+        for _ in range(20):
+            os.kill(started.pid or 0, signal.SIGINT)
+            time.sleep(0.01)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    assert run(job) == 5
+    pressing.join()
 
 
 def test_an_error_for_people_keeps_its_type_and_text() -> None:

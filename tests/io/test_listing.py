@@ -80,9 +80,18 @@ def test_nnu_net_keeps_several_cases_side_by_side(tmp_path: Path, save: Save, ph
 
 
 def test_files_without_phases_are_a_case_each(tmp_path: Path, save: Save) -> None:
-    for name in ("two", "one", "one_seg"):
+    for name in ("two", "one", "one_seg", "one-Seg-2", "two_Tumor", "two segmentation", "one_uncertainty", "Segal", "breastseg_7"):
         save(f"files/{name}.nii.gz", volume())
-    assert names(tmp_path / "files") == ["one", "two"]
+    assert names(tmp_path / "files") == ["Segal", "breastseg_7", "one", "two"]
+
+
+def test_folders_of_truth_are_named_among_what_was_left_out(tmp_path: Path, save: Save, phases: Callable[..., None]) -> None:
+    phases("study/P1/scan")
+    phases("study/labels_of_ours/P2/scan")
+    save("study/P1/mask.nii.gz", volume())
+    listing = list_cases(tmp_path / "study")
+    assert [case.name for case in listing.cases] == ["P1"]
+    assert [path.name for path in listing.left_out] == ["mask.nii.gz", "labels_of_ours"]
 
 
 def test_image_files_are_cases_only_where_there_is_no_nifti(tmp_path: Path, save: Save) -> None:
@@ -92,10 +101,10 @@ def test_image_files_are_cases_only_where_there_is_no_nifti(tmp_path: Path, save
     listing = list_cases(tmp_path / "busi")
     assert [case.name for case in listing.cases] == ["benign (1)", "malignant (2)"]
     assert [case.read().modality for case in listing.cases] == ["ultrasound", "ultrasound"]
-    assert [path.name for path in listing.left_out] == ["benign (1)_mask.png"]
+    assert [path.name for path in listing.left_out] == ["masks", "benign (1)_mask.png"]
     save("busi/one/scan.nii.gz", volume())
     listing = list_cases(tmp_path / "busi")
-    assert [case.name for case in listing.cases] == ["one"] and len(listing.left_out) == 3
+    assert [case.name for case in listing.cases] == ["one"] and len(listing.left_out) == 4
 
 
 def test_cases_of_one_name_take_that_of_their_folders_too(tmp_path: Path, save: Save, phases: Callable[..., None]) -> None:
@@ -131,7 +140,7 @@ def test_where_there_is_no_case_one_sentence_says_so(tmp_path: Path, save: Save,
     (tmp_path / "empty").mkdir()
     if left == "a mask":
         save("empty/x/mask.nii.gz", volume())
-    with pytest.raises(InputError, match="holds no examinations" + (" but 1 named like masks" if left == "a mask" else ", so")):
+    with pytest.raises(InputError, match="holds no examinations" + (" but 1 named like those of masks" if left == "a mask" else ", so")):
         list_cases(tmp_path / "empty")
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from napari_breastseg.cli import benchmark, session_app
-from napari_breastseg.cli.options import Device, ModelName
+from napari_breastseg.cli.options import Device, ModelName, Overwrite
 from napari_breastseg.cli.report import Debug, Json, report
 from napari_breastseg.cli.simulate_app import simulate
 from napari_breastseg.cli.train import Terms
@@ -131,6 +131,7 @@ def predict(
     ] = False,
     probability: Annotated[bool, typer.Option("--probability", help="Many: also write the probability of tumour.")] = False,
     times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
+    overwrite: Overwrite = False,
     session: Annotated[Path | None, typer.Option(help="Session to keep the case and its prediction in; made if there is none.")] = None,
     link: Annotated[bool, typer.Option("--link", help="Leave the images where they are: the session keeps their path and a hash.")] = False,
     maps: Annotated[Maps | None, typer.Option(help="Also show why: write maps beside --out and keep them in --session.")] = None,
@@ -155,18 +156,25 @@ def predict(
         from napari_breastseg.cli.cohort import predict_folder, refuse_for_case, refuse_for_cohort
         from napari_breastseg.cli.maps import hard_negatives_table
         from napari_breastseg.cli.work import DEFAULT_MODEL, predict_file, tumour_in_words
-        from napari_breastseg.io.listing import is_cohort
+        from napari_breastseg.io.listing import is_cohort, list_cases
 
         if is_cohort(image.expanduser()):
-            refuse_for_cohort(image, {"--session": session is not None, "--times": times is not None, "--maps": maps is not None})
-            answer, shown = predict_folder(speaker, image.expanduser(), out, model or DEFAULT_MODEL, device, probability, scheduler, way)
+            image = image.expanduser()
+            listing = list_cases(image)
+            for_one = {"--session": session is not None, "--times": times is not None, "--maps": maps is not None, "--overwrite": overwrite}
+            refuse_for_cohort(image, listing, for_one)
+            answer, shown = predict_folder(speaker, image, listing, out, model or DEFAULT_MODEL, device, probability, scheduler, way)
             failures = bool(answer["failures"])
             speaker.answer(answer, *shown)
         else:
             refuse_for_case(image, {"--scheduler": scheduler is not None, "--probability": probability})
-            answer = predict_file(speaker, image, out, model, device, seconds, session, None if maps is None else asked, link, way)
-            words = tumour_in_words(answer)
-            words += (f"; mask in {out}" if out else "") + (f"; kept in {session} as {answer['case_id']}" if session else "")
+            answer = predict_file(
+                speaker, image, out, model, device, seconds, session, None if maps is None else asked, link, way, overwrite
+            )
+            words = tumour_in_words(answer) + (f"; mask in {out}" if out else "")
+            words += (f"; uncertainty in {answer['uncertainty']}" if answer["uncertainty"] else "") + (
+                f"; kept in {session} as {answer['case_id']}" if session else ""
+            )
             found = answer.get("hard_negatives")
             listed = [hard_negatives_table(found, answer["explanation"]["hardest"])] if found else []
             speaker.answer(answer, words, *listed)
@@ -180,6 +188,7 @@ def refine(
     case: Annotated[str, typer.Option(help="Name of the case, or the first letters of its id.")],
     undo: Annotated[bool, typer.Option("--undo", help="Take the last refinement back; the strokes stay.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid.")] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -187,7 +196,7 @@ def refine(
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.work import refine_case, tumour_in_words
 
-        answer = refine_case(speaker, session, case, undo, out)
+        answer = refine_case(speaker, session, case, undo, out, overwrite)
         speaker.answer(answer, tumour_in_words(answer) + (f"; mask in {out}" if out else ""))
 
 

@@ -14,13 +14,21 @@ from napari_breastseg.errors import InputError
 
 if TYPE_CHECKING:
     from napari_breastseg.cohort import Cohort
+    from napari_breastseg.io.listing import Listing
 
 
-def refuse_for_cohort(folder: Path, given: Mapping[str, bool]) -> None:
+def refuse_for_cohort(folder: Path, listing: Listing, given: Mapping[str, bool]) -> None:
     """Refuse the options, of those that were `given`, that speak of one examination."""
     wrong = [option for option, is_given in given.items() if is_given]
     if wrong:
-        raise InputError(f"{folder} holds several examinations, and {wrong[0]} is for one. Leave it out, or give one examination.")
+        raise InputError(f"{_several(folder, listing)}, and {wrong[0]} is for one. Leave it out, or give one examination.")
+
+
+def _several(folder: Path, listing: Listing) -> str:
+    many = len(listing.cases)
+    return (
+        f"{folder} holds {many} examinations" if many > 1 else f"{folder} holds an examination further down ({listing.cases[0].files[0]})"
+    )
 
 
 def refuse_for_case(image: Path, given: Mapping[str, bool]) -> None:
@@ -33,6 +41,7 @@ def refuse_for_case(image: Path, given: Mapping[str, bool]) -> None:
 def predict_folder(
     speaker: Report,
     folder: Path,
+    listing: Listing,
     out: Path | None,
     model: str,
     device: str,
@@ -42,20 +51,21 @@ def predict_folder(
 ) -> tuple[dict[str, Any], list[RenderableType]]:
     """Predict every case below a folder; return the answer, JSON-ready, and the same for people."""
     from napari_breastseg.cohort import predict_cohort
-    from napari_breastseg.io.listing import list_cases
+    from napari_breastseg.inference.devices import pick_device
     from napari_breastseg.methods.model import load_model
 
     if out is None or out.name.endswith((".nii", ".nii.gz")):
-        raise InputError(f"{folder} holds several examinations. Give --out a folder for their masks.")
+        raise InputError(f"{_several(folder, listing)}. Give --out a folder for the masks.")
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{out} lies within {folder}, where its masks would be taken for cases. Choose a folder outside of it.")
-    listing = list_cases(folder)
+    if scheduler is None:
+        pick_device(device)  # one that is not there would fail every case
     if listing.left_out:
         more = "" if len(listing.left_out) == 1 else f" and {len(listing.left_out) - 1} more"
-        speaker.say(f"Taken for masks or pictures, not for cases: {listing.left_out[0]}{more}.")
+        speaker.say(f"By their names taken for masks or pictures, not for cases: {listing.left_out[0]}{more}.")
     loaded = load_model(model)
     cohort = speaker.run(predict_cohort(listing.cases, loaded, out, device=device, probability=probability, scheduler=scheduler, **way))
-    return _answer(cohort, out), _shown(cohort, out)
+    return {**_answer(cohort, out), "left_out": [str(path) for path in listing.left_out]}, _shown(cohort, out)
 
 
 def _answer(cohort: Cohort, out: Path) -> dict[str, Any]:

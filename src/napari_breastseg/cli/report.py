@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any, TypeVar
 
@@ -20,6 +21,12 @@ T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, everything else on standard error.")]
 Debug = Annotated[bool, typer.Option("--debug", help="On failure print the traceback.")]
+
+
+WIDE = 240
+"""Columns of an answer that no terminal limits: a path is not to be broken."""
+LOG_EVERY = 30.0
+"""Seconds between two lines of progress in a log."""
 
 
 class Report:
@@ -46,9 +53,9 @@ class Report:
         print(text, file=sys.stderr)
 
     def run(self, job: Job[T]) -> T:
-        """Run a job with a progress bar on standard error; on a terminal only, so that logs stay short."""
+        """Run a job with a progress bar on standard error; where that is no terminal, with a line every :data:`LOG_EVERY` seconds."""
         if not self._console.is_terminal:
-            return run(job)
+            return run(job, _Log(self.say))
         words = TextColumn("{task.description}", markup=False)  # names of cases are data
         columns = (words, BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
         with Bar(*columns, console=self._console, transient=True) as bar:
@@ -65,8 +72,24 @@ class Report:
             print(json.dumps(self._data if self._data is not None else {}))
         else:
             console = Console(markup=False)  # names in a session are data
+            if not console.is_terminal:
+                console.width = WIDE
             for part in self._shown:
                 console.print(part, highlight=False)
+
+
+class _Log:
+    """Says how far a job is, seldom, so that logs stay short."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._said = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._said >= LOG_EVERY:
+            self._said = now
+            self._say(f"{progress.step}/{progress.total} {progress.message}")
 
 
 @contextmanager
@@ -97,7 +120,7 @@ def in_a_sentence(error: BaseException) -> str:
     if isinstance(error, BreastSegError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "Stopped. What was saved before stays as it was; run the command again to go on (train with --resume)."
+        return "Stopped; what was saved stays. Run the command again: many cases go on where they were, `train` does with --resume."
     if isinstance(error, MemoryError):
         return "There is not enough memory. Close other programs, or take a smaller image, and try again."
     if isinstance(error, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from napari_breastseg.cli.versions import find_case
 from napari_breastseg.cohort.figures import tumour_figures
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask, write_map, write_mask
+from napari_breastseg.io.nifti import series
 from napari_breastseg.io.nifti_file import stem
 from napari_breastseg.loop.approval import record_mask
 from napari_breastseg.session import Session
@@ -29,7 +31,7 @@ PLAIN: Mapping[str, Any] = {"region": "breast", "mirror": False}
 
 def predict_file(
     speaker: Report, image: Path, out: Path | None, model: str | None, device: str, times: Sequence[float] | None, folder: Path | None,
-    frloss: Mapping[str, int] | None = None, link: bool = False, way: Mapping[str, Any] = PLAIN,
+    frloss: Mapping[str, int] | None = None, link: bool = False, way: Mapping[str, Any] = PLAIN, overwrite: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Predict one examination, write its mask to `out` and keep it in the session `folder`, whichever is given.
 
@@ -41,7 +43,7 @@ def predict_file(
     from napari_breastseg.methods.model import load_model
 
     if out is not None:
-        _writable(out)
+        _writable(out, overwrite, image)
     case = read_case(image, times)
     explanation: Explanation | None = None
     case_id: str | None = None
@@ -58,20 +60,22 @@ def predict_file(
         )
     for step in prediction.details.get("memory_steps", ()):
         speaker.say(step)
-    if out is not None and UNCERTAINTY in prediction.maps:
-        write_map(prediction.maps[UNCERTAINTY], case.geometry, out.with_name(f"{stem(out)}_{UNCERTAINTY}.nii.gz"))
+    uncertainty = out.with_name(f"{stem(out)}_{UNCERTAINTY}.nii.gz") if out is not None and UNCERTAINTY in prediction.maps else None
+    if uncertainty is not None:
+        write_map(prediction.maps[UNCERTAINTY], case.geometry, uncertainty)
     return {
         **_found(case, case_id, out, folder, prediction, mask),
+        "uncertainty": None if uncertainty is None else str(uncertainty),
         **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
     }
 
 
-def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path | None) -> dict[str, Any]:
+def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path | None, overwrite: bool = False) -> dict[str, Any]:
     """Refine the prediction of a case of a session with the strokes on it, or take that back, and write the mask to `out`."""
     from napari_breastseg.loop import AnnotationLoop
 
     if out is not None:
-        _writable(out)
+        _writable(out, overwrite)
     with Session.open(folder) as session:
         case_id = find_case(session, named)
         if not session.predictions(case_id):
@@ -110,12 +114,22 @@ def _keep(mask: Any, case: Case, out: Path | None) -> None:
         write_mask(mask, case.geometry, out)
 
 
-def _writable(out: Path) -> None:
-    """Refuse an impossible name before minutes of work."""
+def _writable(out: Path, overwrite: bool, image: Path | None = None) -> None:
+    """Refuse an impossible name, or one that is taken, before minutes of work; the files of `image` are never overwritten."""
+    if not out.name.endswith((".nii", ".nii.gz")):
+        why = f", and {image} counts as one examination for the NIfTI files that lie in it" if image is not None and image.is_dir() else ""
+        raise InputError(f"{out.name} is no name of a NIfTI file{why}. Let it end in .nii.gz.")
     if not out.parent.is_dir():
         raise InputError(f"There is no folder {out.parent}. Make it first, or choose another place for the mask.")
-    if not out.name.endswith((".nii", ".nii.gz")):
-        raise InputError(f"{out.name} is no name of a NIfTI file. Let it end in .nii.gz.")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"Nothing may be written to {out.parent}. Choose another place for the mask.")
+    if not out.exists():
+        return
+    own = [] if image is None or not image.exists() else series(image)[1] if image.is_dir() else [image]
+    if any(out.samefile(file) for file in own):
+        raise InputError(f"{out} is an image of the examination itself. Choose another name for the mask.")
+    if not overwrite:
+        raise InputError(f"{out} is there already. Choose another name, or add --overwrite.")
 
 
 def _in_session(

@@ -13,7 +13,9 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -67,7 +69,8 @@ def in_child(target: str, kwargs: Mapping[str, Any], name: str = "background") -
     )
     try:
         yield Progress(0, 1, f"starting the {name} process")
-        process.start()
+        with _deaf():
+            process.start()
         sender.close()
         result = yield from _listen(process, receiver, name, log)
         return result
@@ -76,6 +79,20 @@ def in_child(target: str, kwargs: Mapping[str, Any], name: str = "background") -
         receiver.close()
         sender.close()
         log.unlink(missing_ok=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keep Ctrl-C from a process that is started within, which would print a traceback while it imports; here it counts afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which, when it starts, lets Ctrl-C in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(process: SpawnProcess, receiver: Connection, name: str, log: Path) -> Job[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,15 +11,14 @@ from pathlib import Path
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case
-from napari_breastseg.io.cohort import MASKS
 from napari_breastseg.io.image_files import is_image
 from napari_breastseg.io.nifti import case_name, is_phase, nifti_files, phases_by_case, read_phases
 from napari_breastseg.io.times import times_beside
 
 TRUTH = ("segmentations", "labels", "masks")
 """Beginnings of the names of folders that hold truth and no images: MAMA-MIA's, nnU-Net's (``labelsTr``), and those of image files."""
-MAPS = "_frloss-"
-"""What the names of the maps contain that `predict --maps` writes beside its mask."""
+MASK = re.compile(r"mask|tumou?r|segment|(?<![a-z])seg(?![a-z])|_frloss-|_uncertainty\.nii")
+"""What the names of masks contain, and of the maps that `predict` writes beside its own; "seg" as a word, as it begins names of people."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Listing:
     cases : list of ListedCase
         In the order of their places.
     left_out : list of Path
-        Images that were not taken for cases: masks, and pictures among NIfTI files.
+        What was not taken for cases: masks, pictures among NIfTI files, and folders of truth.
     """
 
     cases: list[ListedCase]
@@ -117,7 +117,7 @@ def list_cases(folder: Path) -> Listing:
     found: list[tuple[Path, ListedCase]] = []
     left_out: list[Path] = []
     pictures: list[Path] = []
-    for place in _folders(folder, set()):
+    for place in _folders(folder, set(), left_out):
         groups = _groups(place, left_out)
         for name, files in groups:
             alone = len(groups) == 1 and place != folder
@@ -129,7 +129,7 @@ def list_cases(folder: Path) -> Listing:
         left_out += [picture for picture in pictures if _is_mask(picture)]
         found = [(picture.parent, ListedCase(picture.stem, (picture,))) for picture in pictures if not _is_mask(picture)]
     if not found:
-        masks = f" but {len(left_out)} named like masks" if left_out else ""
+        masks = f" but {len(left_out)} named like those of masks" if left_out else ""
         raise InputError(
             f"{folder} holds no examinations{masks}, so there is nothing that can be read. "
             "Give a folder with a folder of NIfTI phases per case, with NIfTI files, or with ultrasound images."
@@ -137,16 +137,20 @@ def list_cases(folder: Path) -> Listing:
     return Listing(_told_apart(folder, found), left_out)
 
 
-def _folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Return `folder` and those below it, each once: links are followed, but not round in circles."""
+def _folders(folder: Path, seen: set[Path], left_out: list[Path]) -> Iterator[Path]:
+    """Return `folder` and those below it, each once: links are followed, but not round in circles. Add those of truth to `left_out`."""
     real = folder.resolve()
     if real in seen:
         return
     seen.add(real)
     yield folder
     for inside in sorted(folder.iterdir()):
-        if inside.is_dir() and not inside.name.startswith(".") and not inside.name.lower().startswith(TRUTH):
-            yield from _folders(inside, seen)
+        if not inside.is_dir() or inside.name.startswith("."):
+            continue
+        if inside.name.lower().startswith(TRUTH):
+            left_out.append(inside)
+        else:
+            yield from _folders(inside, seen, left_out)
 
 
 def _groups(place: Path, left_out: list[Path]) -> list[tuple[str, list[Path]]]:
@@ -161,8 +165,7 @@ def _groups(place: Path, left_out: list[Path]) -> list[tuple[str, list[Path]]]:
 
 
 def _is_mask(file: Path) -> bool:
-    name = file.name.lower()
-    return MAPS in name or any(word in name for word in MASKS)
+    return MASK.search(file.name.lower()) is not None
 
 
 def _told_apart(folder: Path, found: list[tuple[Path, ListedCase]]) -> list[ListedCase]:
