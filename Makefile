@@ -35,8 +35,9 @@ lint: setup
 	$(BIN)/mypy
 	if [ -e src/napari_breastseg/napari.yaml ]; then $(BIN)/npe2 validate src/napari_breastseg/napari.yaml; fi
 
+# Two processes, each with whole files of tests; more would need more memory than laptops have.
 test: setup screen lint
-	$(ON_SCREEN) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(ON_SCREEN) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 screenshots: setup screen
 	$(ON_SCREEN) $(BIN)/python docs/make_screenshots.py
