@@ -63,17 +63,21 @@ def test_ctrl_c_while_a_child_starts_is_not_for_the_child() -> None:
     job = in_child("child_targets:add", {"a": 2, "b": 3})
     next(job)
 
+    pressed: list[int] = []
+
     def press() -> None:
-        assert until(lambda: bool(multiprocessing.active_children()))
+        until(lambda: bool(multiprocessing.active_children()))
         (started,) = multiprocessing.active_children()
-        for _ in range(20):
+        for number in range(20):
             os.kill(started.pid or 0, signal.SIGINT)
+            pressed.append(number)
             time.sleep(0.01)
 
     pressing = threading.Thread(target=press)
     pressing.start()
     assert run(job) == 5
     pressing.join()
+    assert len(pressed) == 20
 
 
 def test_an_error_for_people_keeps_its_type_and_text() -> None:

@@ -86,6 +86,7 @@ def test_what_is_no_truth_is_not_taken_for_it(folders: Path) -> None:
     (folders / ".cache").mkdir()
     phases(folders / "tumor_01", "tumor_01", 3)
     save(folders / "tumor_01" / "tumor_01_frloss-negative.nii.gz", mask(3))
+    save(folders / "tumor_01" / "tumor_01_uncertainty.nii.gz", mask(3))
     save(folders / "tumor_01" / "Truth_MASK.nii.gz", mask(1))
     found = find_cases(folders)
     assert [(case.name, case.mask.name) for case in found][-1] == ("tumor_01", "Truth_MASK.nii.gz") and len(found) == 3

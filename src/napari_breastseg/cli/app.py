@@ -172,9 +172,8 @@ def predict(
                 speaker, image, out, model, device, seconds, session, None if maps is None else asked, link, way, overwrite
             )
             words = tumour_in_words(answer) + (f"; mask in {out}" if out else "")
-            words += (f"; uncertainty in {answer['uncertainty']}" if answer["uncertainty"] else "") + (
-                f"; kept in {session} as {answer['case_id']}" if session else ""
-            )
+            words += f"; uncertainty in {answer['uncertainty']}" if answer["uncertainty"] else ""
+            words += f"; kept in {session} as {answer['case_id']}" if session else ""
             found = answer.get("hard_negatives")
             listed = [hard_negatives_table(found, answer["explanation"]["hardest"])] if found else []
             speaker.answer(answer, words, *listed)

@@ -25,10 +25,9 @@ def refuse_for_cohort(folder: Path, listing: Listing, given: Mapping[str, bool])
 
 
 def _several(folder: Path, listing: Listing) -> str:
-    many = len(listing.cases)
-    return (
-        f"{folder} holds {many} examinations" if many > 1 else f"{folder} holds an examination further down ({listing.cases[0].files[0]})"
-    )
+    first, *others = listing.cases
+    held = f"{len(listing.cases)} examinations" if others else f"an examination further down ({first.files[0]})"
+    return f"{folder} holds {held}"
 
 
 def refuse_for_case(image: Path, given: Mapping[str, bool]) -> None:

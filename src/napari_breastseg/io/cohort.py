@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -20,6 +21,8 @@ from napari_breastseg.io.nifti_file import is_nifti_name
 
 MASKS = ("mask", "tumour", "tumor", "seg")
 """What the name of the truth beside the phases of a case contains, in small letters or in capitals."""
+MAP = re.compile(r"_frloss-|_uncertainty\.nii")
+"""What the names of the maps contain that `predict` writes beside its mask, in small letters."""
 IMAGES, EXPERT = "images", Path("segmentations") / "expert"
 """Where MAMA-MIA keeps the phases (a folder per patient) and the experts' masks (a file per patient)."""
 PICTURED = "masks"
@@ -115,8 +118,8 @@ def _pictures(folder: Path) -> list[LabelledCase]:
 
 def _mask_beside(place: Path) -> Path:
     files = sorted(path for path in place.iterdir() if is_nifti_name(path) and not is_phase(path))
-    names = {path: path.name.lower() for path in files if "_frloss-" not in path.name}  # `predict --maps` writes beside its mask
-    masks = [path for path, name in names.items() if any(word in name for word in MASKS)]
+    names = {path: path.name.lower() for path in files}
+    masks = [path for path, name in names.items() if any(word in name for word in MASKS) and not MAP.search(name)]
     if len(masks) != 1:
         found = f"holds {len(masks)} masks" + (f" ({', '.join(path.name for path in masks)})" if masks else "")
         raise InputError(f"{place} {found}. Give each case one NIfTI file with {' or '.join(MASKS)} in its name, beside the phases.")

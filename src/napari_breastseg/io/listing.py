@@ -11,14 +11,15 @@ from pathlib import Path
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case
+from napari_breastseg.io.cohort import MAP
 from napari_breastseg.io.image_files import is_image
 from napari_breastseg.io.nifti import case_name, is_phase, nifti_files, phases_by_case, read_phases
 from napari_breastseg.io.times import times_beside
 
 TRUTH = ("segmentations", "labels", "masks")
 """Beginnings of the names of folders that hold truth and no images: MAMA-MIA's, nnU-Net's (``labelsTr``), and those of image files."""
-MASK = re.compile(r"mask|tumou?r|segment|(?<![a-z])seg(?![a-z])|_frloss-|_uncertainty\.nii")
-"""What the names of masks contain, and of the maps that `predict` writes beside its own; "seg" as a word, as it begins names of people."""
+MASK = re.compile(r"mask|tumou?r|segment|(?<![a-z])seg(?![a-z])")
+"""What the names of masks contain, in small letters; "seg" as a word, as it begins names of people."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,8 @@ def _groups(place: Path, left_out: list[Path]) -> list[tuple[str, list[Path]]]:
 
 
 def _is_mask(file: Path) -> bool:
-    return MASK.search(file.name.lower()) is not None
+    name = file.name.lower()
+    return bool(MASK.search(name) or MAP.search(name))
 
 
 def _told_apart(folder: Path, found: list[tuple[Path, ListedCase]]) -> list[ListedCase]:
