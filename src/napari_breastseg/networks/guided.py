@@ -62,6 +62,7 @@ class GuidedNetwork(SegmentationNetwork):
     def __init__(self, base: SegmentationNetwork) -> None:
         super().__init__()
         self.flat, self.width = base.flat, base.width
+        self.frozen = tuple(BASE + name for name in base.frozen)
         self.base = base
         self.refinement = PredictionGuidedRefinement(base.width, 3, instance_norm=True)
         nn.init.zeros_(self.refinement.head.weight)

@@ -19,6 +19,8 @@ class SegmentationNetwork(nn.Module, ABC):
     ----------
     decoding : tuple of str
         Names of the submodules that :meth:`decode` uses; all other parameters belong to :meth:`encode`.
+    frozen : tuple of str
+        Names of the submodules that were trained beforehand and learn no more.
     flat : bool
         Whether it is made for images of one slice, D = 1.
     width : int
@@ -26,6 +28,7 @@ class SegmentationNetwork(nn.Module, ABC):
     """
 
     decoding: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
     width: int
     flat: bool = False
 
