@@ -33,7 +33,7 @@ def test_every_command_of_the_manifest_can_be_imported(manifest: PluginManifest)
 def test_the_menus_are_ones_that_napari_shows(manifest: PluginManifest) -> None:
     from napari._app_model.constants import MenuId
 
-    assert set(manifest.contributions.menus) == {"napari/layers/segment", "napari/file/io_utilities"}
+    assert set(manifest.contributions.menus) == {"napari/layers/segment", "napari/layers/measure", "napari/file/io_utilities"}
     assert set(manifest.contributions.menus) <= MenuId.contributables()
 
 

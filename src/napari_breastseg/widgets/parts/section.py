@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_breastseg.progress import Progress
 from napari_breastseg.widgets.desk.desk import Desk
+from napari_breastseg.widgets.desk.jobs import JobRunner
 from napari_breastseg.widgets.desk.messages import tell, told
 from napari_breastseg.widgets.parts.time_left import TimeLeft
+
+
+class HasJobs(Protocol):
+    """Whatever runs jobs: the main dock's desk, or another dock's own."""
+
+    jobs: JobRunner
 
 
 class Section(QGroupBox):
@@ -48,7 +55,7 @@ class Section(QGroupBox):
 class JobBar(QWidget):
     """A progress bar with a Cancel button, what is being done and how long it may take, shown while a job of one kind runs."""
 
-    def __init__(self, desk: Desk, kind: str) -> None:
+    def __init__(self, desk: HasJobs, kind: str) -> None:
         super().__init__()
         self._kind = kind
         self._left = TimeLeft()
