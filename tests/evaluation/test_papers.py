@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
-from napari_breastseg.evaluation import published
-from napari_breastseg.evaluation.published import table_rows
+from napari_breastseg.errors import InputError
+from napari_breastseg.evaluation.papers import Row, hcma_unet, paper_table
 from napari_breastseg.evaluation.tables import HEADINGS, markdown
+
+
+def table_rows(table: int, patch: int) -> list[Row]:
+    return paper_table("hcma-unet", table).with_windows(patch)
 
 
 def test_table_1_has_nine_networks_without_and_with_frloss() -> None:
@@ -40,36 +44,51 @@ def test_table_3_has_every_subset_of_the_terms_once() -> None:
 
 
 def report(table: int) -> dict[str, Any]:
-    figures = {metric: {"mean": 0.5 + i / 10, "ci95": [0.1, 0.9]} for i, metric in enumerate(HEADINGS)}
+    paper = paper_table("hcma-unet", table)
+    figures = {metric: {"mean": 0.5 + i / 10, "ci95": [0.1, 0.9], "undefined": i} for i, metric in enumerate(paper.metrics)}
     rows = [
         {
-            "key": row.key, "label": row.label, "terms": list(row.terms), "parameters": row.preset.parameters() if row.preset else None,
+            "key": row.key, "label": row.label, "marks": list(row.marks), "parameters": row.preset.parameters() if row.preset else None,
             "missing": row.missing, "published": dict(row.figures), "patients": 3, "metrics": figures if row.preset else {},
         }
         for row in table_rows(table, 64)
     ]  # fmt: skip
     split = {"test_share": 0.2, "folds": 0, "patient": "", "seed": 0}
     return {
-        "settings": {"table": table, "steps": 1, "batch": 1, "patch": 64, "learning_rate": 1e-3, "seeds": 1, "split": split},
+        "settings": {
+            "method": "hcma-unet",
+            "table": table,
+            "steps": 1,
+            "batch": 1,
+            "patch": 64,
+            "learning_rate": 1e-3,
+            "seeds": 1,
+            "split": split,
+        },
         "rows": rows,
+        "title": paper.title,
+        "of": paper.of,
+        "marks": list(paper.marks),
+        "metrics": list(paper.metrics),
+        "papers_settings": paper.settings,
     }
 
 
 @pytest.mark.parametrize("table", [1, 2, 3])
 def test_the_markdown_has_the_papers_columns(table: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(published.PUBLISHED[table], table_rows(table, 64)[-1].key, {"dice": 0.123})
+    monkeypatch.setitem(hcma_unet.PUBLISHED[table], table_rows(table, 64)[-1].key, {"dice": 0.123})
     text = markdown(report(table))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     assert len(rows) == {1: 18, 2: 6, 3: 8}[table] and all(len(row) == len(heads) for row in rows)
-    for i, heading in enumerate(HEADINGS.values()):
+    for i, heading in enumerate(HEADINGS[metric] for metric in paper_table("hcma-unet", table).metrics):
         column = heads.index(heading)
         assert rows[-1][column] == f"{0.5 + i / 10:.3f} (0.100 to 0.900)"
         if heading == "Dice":
             assert heads[column + 1] == "paper" and (rows[0][column + 1], rows[-1][column + 1]) == ("-", "0.123")
         else:  # of the others the paper's value is known of no row
             assert heads[column + 1 : column + 2] != ["paper"]
-    assert "evaluation/published.py" in text
+    assert "evaluation/papers" in text and "VS of up to 4 case(s)" in text
     if table == 1:
         assert sum("needs the authors' code" in line for line in lines) == 10
     if table == 3:

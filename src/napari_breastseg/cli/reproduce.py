@@ -8,23 +8,22 @@ from typing import Any
 from rich.table import Table
 
 from napari_breastseg.cli.report import Report
-from napari_breastseg.errors import InputError
 
 
 def reproduce_table(
     speaker: Report, method: str, table: int, data: Path, out: Path, device: str, split: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Run a table on the cases in `data` and show it; `split` and `settings` are those of SplitPlan and Reproduction."""
+    from napari_breastseg.evaluation.papers import paper_table
     from napari_breastseg.evaluation.reproduce import Reproduction, reproduce
     from napari_breastseg.evaluation.splits import SplitPlan
     from napari_breastseg.evaluation.tables import notes
     from napari_breastseg.io.cohort import find_cases
 
-    if method != "hcma-unet":
-        raise InputError(f"There are no tables of {method!r} here. Choose hcma-unet.")
+    place = out / paper_table(method, table).name
     cases = find_cases(data)
-    report = speaker.run(reproduce(cases, Reproduction(table, split=SplitPlan(**split), **settings), out, device))
-    path = out / f"table-{table}" / "table.md"
+    report = speaker.run(reproduce(cases, Reproduction(method, table, split=SplitPlan(**split), **settings), out, device))
+    path = place / "table.md"
     speaker.answer({**report, "markdown": str(path)}, _short(report), *notes(report), f"The whole table, with intervals: {path}")
 
 
@@ -32,11 +31,11 @@ def _short(report: dict[str, Any]) -> Table:
     """Draw the means alone, ours before the paper's as far as it is known, narrow enough for a terminal."""
     from napari_breastseg.evaluation.tables import HEADINGS
 
-    table = Table("row", "parameters, M", *HEADINGS.values(), title="ours / the paper's", box=None)
+    table = Table("row", "parameters, M", *(HEADINGS[name] for name in report["metrics"]), title="ours / the paper's", box=None)
     for row in report["rows"]:
         published, metrics = row["published"], row["metrics"]
         size = row["parameters"] and row["parameters"] / 1e6
-        cells = [_pair(metrics[name]["mean"] if metrics else None, published.get(name), 3) for name in HEADINGS]
+        cells = [_pair(metrics[name]["mean"] if metrics else None, published.get(name), 3) for name in report["metrics"]]
         table.add_row(row["key"], row["missing"] or _pair(size, published.get("parameters_millions"), 2), *cells)
     return table
 

@@ -1,18 +1,20 @@
 """Overlap of two masks, nearness of their surfaces, and what clicks make of both.
 
 With A the mask and B the reference, |.| a number of voxels, TP = |A and B|, FP = |A| - TP, FN = |B| - TP. Where both masks are empty they
-agree, and every figure here is 1.0; where only one of them is empty, every figure is 0.0.
+agree, and every figure from 0 to 1 is 1.0; where only one of them is empty, it is 0.0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.ndimage import distance_transform_edt
+from torch import Tensor
 
 from napari_breastseg.errors import InputError
 
@@ -123,6 +125,50 @@ def bootstrap_interval(values: Sequence[float], draws: int = 10_000, seed: int =
     means = known[np.random.default_rng(seed).integers(len(known), size=(draws, len(known)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def hd95(mask: Mask, reference: Mask, spacing: tuple[float, float, float]) -> float:
+    """Hausdorff distance, 95th percentile, in mm; NaN if one of the masks is empty.
+
+    Parameters
+    ----------
+    mask, reference : ndarray, shape (z, y, x)
+    spacing : tuple of float
+        Voxel size in mm.
+    """
+    from monai.metrics import compute_hausdorff_distance
+
+    return _between_surfaces(lambda a, b, s: compute_hausdorff_distance(a, b, percentile=95, spacing=s), mask, reference, spacing)
+
+
+def asd(mask: Mask, reference: Mask, spacing: tuple[float, float, float]) -> float:
+    """Average symmetric distance of the surfaces in mm; NaN if one of the masks is empty; parameters as of :func:`hd95`."""
+    from monai.metrics import compute_average_surface_distance
+
+    return _between_surfaces(lambda a, b, s: compute_average_surface_distance(a, b, symmetric=True, spacing=s), mask, reference, spacing)
+
+
+def _between_surfaces(
+    measure: Callable[[Tensor, Tensor, list[float]], Tensor], mask: Mask, reference: Mask, spacing: tuple[float, float, float]
+) -> float:
+    c = counts(mask, reference)
+    if c.tp + c.fp == 0 or c.tp + c.fn == 0:
+        return float("nan")
+    flat = mask.shape[0] == 1
+    a, b = (torch.from_numpy((m[0] if flat else m) != 0)[None, None].float() for m in (mask, reference))
+    return float(measure(a, b, [float(s) for s in (spacing[1:] if flat else spacing)])[0, 0])
+
+
+METRICS: Mapping[str, Callable[[Mask, Mask, tuple[float, float, float]], float]] = {
+    "dice": lambda mask, reference, _: dice(mask, reference),
+    "precision": lambda mask, reference, _: precision(mask, reference),
+    "recall": lambda mask, reference, _: recall(mask, reference),
+    "iou": lambda mask, reference, _: iou(mask, reference),
+    "volumetric_similarity": lambda mask, reference, _: volumetric_similarity(mask, reference),
+    "hd95": hd95,
+    "asd": asd,
+}
+"""What the papers measure, of a mask, its reference and the size of the voxels."""
 
 
 def _ratio(part: int, whole: int) -> float:

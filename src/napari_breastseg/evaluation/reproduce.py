@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, TypeVar
 import safetensors.torch
 
 from napari_breastseg.evaluation import metrics
-from napari_breastseg.evaluation.published import Row, table_rows
+from napari_breastseg.evaluation.metrics import METRICS
+from napari_breastseg.evaluation.papers import PaperTable, Row, paper_table
 from napari_breastseg.evaluation.splits import Split, SplitPlan, keep_splits, patient_of
 from napari_breastseg.evaluation.tables import markdown
 from napari_breastseg.inference import predict
@@ -27,17 +29,10 @@ from napari_breastseg.losses.frloss import FRLoss
 from napari_breastseg.methods.model import Model
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.progress import Job, Progress
-from napari_breastseg.training.from_scratch import TrainConfig, train_weights
+from napari_breastseg.training.config import TrainConfig
+from napari_breastseg.training.from_scratch import train_weights
 from napari_breastseg.training.settings import claim_folder
 
-METRICS = {
-    "dice": metrics.dice,
-    "precision": metrics.precision,
-    "recall": metrics.recall,
-    "iou": metrics.iou,
-    "volumetric_similarity": metrics.volumetric_similarity,
-}
-"""The paper's metrics, on the case's own grid."""
 SPLIT = "split.json"
 T = TypeVar("T")
 
@@ -48,8 +43,9 @@ class Reproduction:
 
     Parameters
     ----------
+    method : str
     table : int
-        1 networks with and without FRLoss, 2 variants of the network, 3 terms of the loss.
+        See :mod:`napari_breastseg.evaluation.papers`.
     steps, batch, patch : int
         Of each training; windows at inference have the edge `patch`, too.
     learning_rate : float
@@ -58,6 +54,7 @@ class Reproduction:
     split : SplitPlan
     """
 
+    method: str
     table: int
     steps: int = 2000
     batch: int = 2
@@ -80,7 +77,7 @@ class Run:
 
 
 def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, device: str = "auto") -> Job[dict[str, Any]]:
-    """Train and test every row of a table; write ``table-N/table.md`` and ``table-N/report.json`` in `out` anew after each run.
+    """Train and test every row of a table; write ``METHOD-table-N/table.md`` and ``report.json`` in `out` anew after each run.
 
     Parameters
     ----------
@@ -102,15 +99,16 @@ def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, 
     ComputeError
         If the device is missing.
     """
+    table = paper_table(settings.method, settings.table)
     pick_device(device)
     if not (out / SPLIT).is_file():  # later the fingerprints say that the cases are the same
         for number, case in enumerate(cases):
             yield Progress(number, len(cases), f"Checking {case.name}")
             case.check()
     splits = keep_splits(out / SPLIT, {case.name: case.fingerprint() for case in cases}, settings.split)
-    folder = out / f"table-{settings.table}"
+    folder = out / table.name
     claim_folder(folder, asdict(settings))
-    rows = table_rows(settings.table, settings.patch)
+    rows = table.with_windows(settings.patch)
     runs = [
         Run(row, row.preset, seed, fold, split, folder / row.key / f"fold-{fold}-seed-{seed}")
         for row in rows if row.preset for fold, split in enumerate(splits) for seed in range(settings.seeds)
@@ -123,7 +121,7 @@ def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, 
     for number, run in enumerate(runs, 1):
         work = _train_and_test(run, by_name, settings, out / "cases", device)
         measured += yield from _named(work, f"Run {number} of {len(runs)}, {run.row.key}")
-        report = _write_report(folder, rows, sizes, settings, measured)
+        report = _write_report(folder, table, rows, sizes, settings, measured)
     return report
 
 
@@ -142,7 +140,7 @@ def _train_and_test(
         case, truth = cases[name].read()
         prediction = yield from _named(predict(case, model, device=device), name)
         write_mask(prediction.refined, case.geometry, run.place / "predictions" / f"{name}.nii.gz")
-        figures = {metric: measure(prediction.refined, truth) for metric, measure in METRICS.items()}
+        figures = {metric: _defined(measure(prediction.refined, truth, case.geometry.spacing)) for metric, measure in METRICS.items()}
         patient = patient_of(name, settings.split.patient)
         results.append({"row": run.row.key, "seed": run.seed, "fold": run.fold, "case": name, "patient": patient, **figures})
         write_atomically(path, json.dumps(results, indent=1).encode())
@@ -156,7 +154,8 @@ def _trained(run: Run, training: Sequence[LabelledCase], settings: Reproduction,
             steps=settings.steps, batch=settings.batch, patch=settings.patch, learning_rate=settings.learning_rate, phantoms=0,
             frloss=FRLoss(terms=run.row.terms) if run.row.terms else None, seed=run.seed,
         )  # fmt: skip
-        weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=prepared)
+        own = prepared / run.preset.inputs.__name__  # networks that see the same share what was prepared
+        weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=own)
         write_atomically(path, safetensors.torch.save({key: value.cpu().contiguous() for key, value in weights.items()}))
         (run.place / "state.safetensors").unlink()  # the optimiser's moments, twice the weights
     content = path.read_bytes()
@@ -164,10 +163,20 @@ def _trained(run: Run, training: Sequence[LabelledCase], settings: Reproduction,
 
 
 def _write_report(
-    folder: Path, rows: Sequence[Row], sizes: Mapping[str, int], settings: Reproduction, measured: Sequence[dict[str, Any]]
+    folder: Path,
+    table: PaperTable,
+    rows: Sequence[Row],
+    sizes: Mapping[str, int],
+    settings: Reproduction,
+    measured: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     report = {
         "settings": asdict(settings),
+        "title": table.title,
+        "of": table.of,
+        "marks": list(table.marks),
+        "metrics": list(table.metrics),
+        "papers_settings": table.settings,
         "rows": [_summary(row, sizes, [result for result in measured if result["row"] == row.key]) for row in rows],
         "cases": list(measured),
     }
@@ -177,16 +186,24 @@ def _write_report(
 
 
 def _summary(row: Row, sizes: Mapping[str, int], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean of each metric over the patients, each patient's mean over cases and seeds; from two patients on with its 95 % interval."""
+    """Mean of each metric over the patients, each patient's mean over cases and seeds; from two patients on with its 95 % interval.
+
+    Where a metric is not defined, as the distance to an empty mask, it is left out and counted.
+    """
     patients = sorted({result["patient"] for result in results})
     figures = {}
     for metric in METRICS if patients else ():
-        each = [_mean([result[metric] for result in results if result["patient"] == patient]) for patient in patients]
-        figures[metric] = {"mean": _mean(each), "ci95": list(metrics.bootstrap_interval(each)) if len(each) > 1 else None}
+        known = [[r[metric] for r in results if r["patient"] == patient and r[metric] is not None] for patient in patients]
+        each = [sum(values) / len(values) for values in known if values]
+        figures[metric] = {
+            "mean": sum(each) / len(each) if each else None,
+            "ci95": list(metrics.bootstrap_interval(each)) if len(each) > 1 else None,
+            "undefined": sum(result[metric] is None for result in results),
+        }
     return {
         "key": row.key,
         "label": row.label,
-        "terms": list(row.terms),
+        "marks": list(row.marks),
         "parameters": sizes[row.preset.name] if row.preset else None,
         "missing": row.missing,
         "published": dict(row.figures),
@@ -195,8 +212,8 @@ def _summary(row: Row, sizes: Mapping[str, int], results: Sequence[dict[str, Any
     }
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _named(job: Job[T], name: str) -> Job[T]:

@@ -6,20 +6,19 @@ whoever has the paper can put them into ``PUBLISHED``, and they appear beside ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import combinations
 
-from napari_breastseg.losses.frloss import TERMS, Term
+from napari_breastseg.evaluation.papers.table import PaperTable, Row
+from napari_breastseg.losses.frloss import TERMS
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 
 PUBLISHED: dict[int, dict[str, dict[str, float]]] = {1: {}, 2: {}, 3: {}}
 """By table, key of the row and metric (dice, precision, recall, iou, volumetric_similarity): the paper's value, from 0 to 1."""
-PAPER_SETTINGS = "AdamW with a learning rate of 1e-4, 500 epochs, batches of 2 patches of 128 voxels"
 VARIANTS = {
     "baseline": "Baseline (convolutions only)",
     "vssb": "+ VSSB",
@@ -39,47 +38,6 @@ ELSEWHERE = {"swinhr": "SwinHR", "segformer3d": "SegFormer3D", "u-mamba": "U-Mam
 """Networks of Table I whose code is not here."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a table.
-
-    Attributes
-    ----------
-    key : str
-        Short name, for folders and ``PUBLISHED``.
-    label : str
-    preset : Preset or None
-        What is trained; None if it cannot be built here.
-    terms : tuple of str
-        Terms of FRLoss; none of them for cross-entropy and Dice alone.
-    missing : str
-        Why it cannot be built here.
-    figures : mapping of str to float
-        What the paper publishes: parameters_millions, gflops, metrics.
-    """
-
-    key: str
-    label: str
-    preset: Preset | None
-    terms: tuple[Term, ...] = ()
-    missing: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-
-def table_rows(table: int, patch: int) -> list[Row]:
-    """Return the rows of Table I, II or III (1, 2 or 3); every network sees the paper's one channel in windows of `patch` voxels."""
-    rows = {1: _networks, 2: _variants, 3: _losses}[table]()
-    edge = (patch, patch, patch)
-    return [
-        replace(
-            row,
-            preset=row.preset and replace(row.preset, patch=edge),
-            figures={**(row.preset.figures if row.preset else {}), **PUBLISHED[table].get(row.key, {})},
-        )
-        for row in rows
-    ]
-
-
 def _networks() -> list[Row]:
     """Table I: each network without FRLoss and with it."""
     rows = []
@@ -89,19 +47,24 @@ def _networks() -> list[Row]:
         rows.append(Row(key, label, _peer(key, label) if found else None, missing=missing))
     rows += [Row(key, label, None, missing="needs the authors' code") for key, label in ELSEWHERE.items()]
     rows.append(Row("hcma-unet", "HCMA-UNet", get_preset("hcma-unet/paper")))
-    return [variant for row in rows for variant in (row, replace(row, key=f"{row.key}+frloss", terms=TERMS))]
+    both = [(row, replace(row, key=f"{row.key}+frloss", marks=("FRLoss",), terms=TERMS)) for row in rows]
+    return [_published(row, 1) for pair in both for row in pair]
 
 
 def _variants() -> list[Row]:
     """Table II: what stands in the place of the mixer."""
-    return [Row(name, label, get_preset(f"hcma-unet/{name}")) for name, label in VARIANTS.items()]
+    return [_published(Row(name, label, get_preset(f"hcma-unet/{name}")), 2) for name, label in VARIANTS.items()]
 
 
 def _losses() -> list[Row]:
     """Table III: every choice of the three terms."""
     preset = get_preset("hcma-unet/paper")
     chosen = [terms for count in range(len(TERMS) + 1) for terms in combinations(TERMS, count)]
-    return [Row("+".join(terms) or "none", "HCMA-UNet", preset, terms) for terms in chosen]
+    return [_published(Row("+".join(terms) or "none", "HCMA-UNet", preset, terms, terms), 3) for terms in chosen]
+
+
+def _published(row: Row, table: int) -> Row:
+    return replace(row, figures={**(row.preset.figures if row.preset else {}), **PUBLISHED[table].get(row.key, {})})
 
 
 def _peer(key: str, label: str) -> Preset:
@@ -114,3 +77,16 @@ def _build(key: str) -> SegmentationNetwork:
 
     network: SegmentationNetwork = getattr(peers, key)()
     return network
+
+
+_table = partial(
+    PaperTable,
+    "hcma-unet",
+    metrics=("dice", "precision", "recall", "iou", "volumetric_similarity"),
+    settings="AdamW with a learning rate of 1e-4, 500 epochs, batches of 2 patches of 128 voxels",
+)
+TABLES = [
+    _table(1, "Table I: networks without FRLoss and with it", "Network", ("FRLoss",), rows=_networks),
+    _table(2, "Table II: variants of the network", "Variant", (), rows=_variants),
+    _table(3, "Table III: terms of FRLoss", "Network", TERMS, rows=_losses),
+]
