@@ -24,7 +24,8 @@ from napari_breastseg.evaluation.protocols.ultrasound import Fold, busi_fold, bu
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods import get_preset
 from napari_breastseg.progress import Progress, run
-from napari_breastseg.training.from_scratch import TrainConfig, train_from_scratch
+from napari_breastseg.training.config import TrainConfig
+from napari_breastseg.training.from_scratch import train_from_scratch
 
 RECIPES = ("frozen", "full")
 NOTE = (

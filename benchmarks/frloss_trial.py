@@ -28,7 +28,8 @@ from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import Model, load_model
 from napari_breastseg.phantom import TISSUES, make_phantom
 from napari_breastseg.progress import run
-from napari_breastseg.training.from_scratch import TrainConfig, train_from_scratch
+from napari_breastseg.training.config import TrainConfig
+from napari_breastseg.training.from_scratch import train_from_scratch
 
 SHAPE = (96, 160, 160)
 BENIGN = 2

@@ -16,7 +16,8 @@ from napari_breastseg.io.cohort import LabelledCase, find_cases
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import run
-from napari_breastseg.training.from_scratch import TrainConfig, train_from_scratch
+from napari_breastseg.training.config import TrainConfig
+from napari_breastseg.training.from_scratch import train_from_scratch
 from napari_breastseg.training.sampling import Volume, cut, draw_patch, make_volume
 
 PRESET = get_preset("hcma-unet/ultrasound")

@@ -18,7 +18,10 @@ from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import run
 from napari_breastseg.training import from_scratch
-from napari_breastseg.training.from_scratch import TrainConfig, _fitting, draw_batch, train_from_scratch, train_weights
+from napari_breastseg.training.batches import draw_batch
+from napari_breastseg.training.config import TrainConfig
+from napari_breastseg.training.from_scratch import _fitting, train_from_scratch, train_weights
+from napari_breastseg.training.prepared import mapped
 from napari_breastseg.training.replay import EXAM_SEEDS
 from napari_breastseg.training.sampling import Volume, make_volume
 
@@ -126,7 +129,7 @@ def test_cases_are_prepared_once_and_mapped_from_disk(tmp_path: Path, tiny_case:
     expected = make_volume(tiny_case, truth, PAPER)
     assert all(isinstance(place, Path) for volumes in seen for place in volumes)  # no file is open between two batches
     for volumes in seen:
-        for volume in map(from_scratch._mapped, volumes):
+        for volume in map(mapped, volumes):
             assert isinstance(volume.channels, np.memmap) and isinstance(volume.labels, np.memmap)
             np.testing.assert_array_equal(volume.channels, expected.channels)
             np.testing.assert_array_equal(volume.labels, expected.labels)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from napari_breastseg.cli import benchmark, session_app
+from napari_breastseg.cli.align import align
 from napari_breastseg.cli.options import Device, ModelName, Overwrite
 from napari_breastseg.cli.report import Debug, Json, report
 from napari_breastseg.cli.simulate_app import simulate
@@ -240,6 +241,7 @@ def queue(
 
 
 app.command()(simulate)
+app.command()(align)
 
 
 @app.command()
@@ -283,8 +285,14 @@ def train(
 
 @app.command()
 def reproduce(
-    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet.")],
-    table: Annotated[int, typer.Option(min=1, max=3, help="1 networks with and without FRLoss, 2 variants, 3 terms of the loss.")],
+    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet, tsesnet or hcnet.")],
+    table: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="hcma-unet: 1 to 3; tsesnet: 1, 3 (its parts), 4 (fusion of the phases); hcnet: 1, 2 (number of clusters).",
+        ),
+    ],
     data: Annotated[Path, typer.Option(help="Folder with a folder per case (phases, *mask* file), or MAMA-MIA's.")],
     out: Annotated[Path, typer.Option(help="Folder for split, weights, predictions and tables; the same command goes on there.")] = Path(
         "reproduction"

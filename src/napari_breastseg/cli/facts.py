@@ -43,6 +43,7 @@ def preset_facts() -> list[dict[str, Any]]:
             "method": preset.method,
             "default": preset.name in DEFAULT.values(),
             "parameters": preset.parameters(),
+            **({} if preset.parts is None else {"parts": dict(preset.parts())}),
             "channels": preset.channels,
             "patch": list(preset.patch),
             "spacing_mm": list(preset.spacing),

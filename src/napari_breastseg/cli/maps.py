@@ -43,8 +43,9 @@ def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path |
     Maps that an earlier run left there are of another mask: they go.
     """
     if out is not None:
-        for old in out.parent.glob(f"{glob.escape(stem(out))}_frloss-*.nii.gz"):
-            old.unlink()
+        for pattern in ("frloss-*", "clusters-predicted"):
+            for old in out.parent.glob(f"{glob.escape(stem(out))}_{pattern}.nii.gz"):
+                old.unlink()
     if explanation is None:
         return {"maps": {}, "hard_negatives": [], "explanation": None}
     files: dict[str, str | None] = {}

@@ -46,7 +46,8 @@ def train_model(
     from napari_breastseg.io.cohort import find_cases
     from napari_breastseg.methods import get_preset
     from napari_breastseg.methods.model import load_model
-    from napari_breastseg.training.from_scratch import TrainConfig, train_from_scratch
+    from napari_breastseg.training.config import TrainConfig
+    from napari_breastseg.training.from_scratch import train_from_scratch
 
     preset = get_preset(method)
     began = (out / "settings.json").is_file()

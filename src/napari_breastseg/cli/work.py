@@ -188,9 +188,9 @@ def _with_maps(
 def refuse_early(case: Case, model: str) -> None:
     """Refuse an unknown model, or a case that lacks what it needs, before a session is made."""
     from napari_breastseg.methods.model import load_model
-    from napari_breastseg.preprocess.overview import Overview
 
-    load_model(model).preset.inputs(Overview.of(case))
+    preset = load_model(model).preset
+    preset.inputs(preset.overview(case))
 
 
 def learn_session(

@@ -21,10 +21,12 @@ from napari_breastseg.case import BACKGROUND, TUMOUR, Box, Case, slices
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.grids import Grid, Region, plan_grids
 from napari_breastseg.inference.hard_negatives import HardNegative, list_hard_negatives
+from napari_breastseg.inference.predicted_clusters import CLUSTERS, predicted_clusters
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.windows import Canvas, Map
 from napari_breastseg.losses.frloss import FRLoss, hardest_voxels, similarity
 from napari_breastseg.methods.model import Model
+from napari_breastseg.networks.hcnet import HCNet
 from napari_breastseg.preprocess.breast_region import breast_region
 from napari_breastseg.preprocess.overview import Overview
 from napari_breastseg.preprocess.resample import resample
@@ -53,6 +55,7 @@ class Explanation:
         "frloss-boundary": M, uint8: 1 in healthy voxels within T1 of the tumour.
         "frloss-negative": N, uint8: 1 in healthy voxels within T2 of the hardest ones.
         "frloss-hardest": the hardest voxels themselves, uint8: the number of their row.
+        "clusters-predicted": of HCNet only, the cluster of curves that it expects before contrast, uint8.
     rows : sequence of HardNegative
         The components of the hardest voxels, the largest first.
     details : mapping
@@ -125,12 +128,14 @@ def explain(
     anatomy = place if region == "breast" else breast_region(Overview.of(case))
     rows, numbers = yield from list_hard_negatives(case, tumour, hardest, scores, anatomy)
     step = np.array(model.preset.spacing) / case.geometry.spacing
-    maps = {
+    maps: dict[str, npt.NDArray[Any]] = {
         SIMILARITY: shown,
         BOUNDARY: (_grow(tumour, settings.boundary_reach * step) & healthy).astype(np.uint8),
         NEGATIVE: (_grow(hardest, settings.negative_reach * step) & healthy).astype(np.uint8),
         HARDEST: numbers,
     }
+    if isinstance(runner.network, HCNet):
+        maps[CLUSTERS] = yield from predicted_clusters(case, plan, runner)
     details = {
         "device": runner.device.type,
         "seconds": round(time.perf_counter() - started, 2),

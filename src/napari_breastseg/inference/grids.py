@@ -14,8 +14,7 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.inference.windows import Map, plan_windows
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.preprocess.breast_region import BreastRegion, breast_region
-from napari_breastseg.preprocess.intensity import Inputs
-from napari_breastseg.preprocess.overview import Overview
+from napari_breastseg.preprocess.intensity import Inputs, with_clock
 from napari_breastseg.preprocess.resample import resample, working_shape
 
 Region = Literal["breast", "full"]
@@ -30,14 +29,17 @@ class Grid:
     box : Box
         Where it lies in the case.
     channels : ndarray, shape (channel, z, y, x), float32
-        What the network sees.
+        What the network sees, but for the clock.
     windows : sequence of Box
         In voxels of the working grid.
+    clock : tuple of float
+        See :func:`~napari_breastseg.preprocess.intensity.with_clock`.
     """
 
     box: Box
     channels: Map
     windows: Sequence[Box]
+    clock: tuple[float, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,13 +48,13 @@ class Grid:
         return z, y, x
 
     def window(self, window: Box) -> Map:
-        """Return the channels within `window`."""
-        return self.channels[(slice(None), *slices(window))]
+        """Return what the network sees within `window`."""
+        return with_clock(self.channels[(slice(None), *slices(window))], self.clock)
 
     def halved(self, patch: Sequence[int]) -> Grid:
         """Return the same box at twice the spacing, covered by windows of `patch` voxels."""
         half = resample(self.channels, [max(1, n // 2) for n in self.shape])
-        return Grid(self.box, half, plan_windows(half.shape[1:], patch))
+        return Grid(self.box, half, plan_windows(half.shape[1:], patch), self.clock)
 
     def on_case(self, window: Box) -> Box:
         """Return the voxels of the case that a window covers."""
@@ -113,7 +115,7 @@ class Plan:
         InputError
             If there are voxels that are not finite.
         """
-        return Grid(box, self.inputs.read(box, self.shape(box)), self.windows(box))
+        return Grid(box, self.inputs.read(box, self.shape(box)), self.windows(box), self.inputs.clock)
 
     def grids(self) -> Iterator[Grid]:
         """Read one box after the other; see :meth:`read`."""
@@ -134,7 +136,7 @@ def make_plan(
     """
     if _kind(case.modality) != _kind(preset.modality):
         raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
-    seen = Overview.of(case)
+    seen = preset.overview(case)
     inputs = preset.inputs(seen)
     if region == "breast" and _kind(preset.modality) == "mri":  # other images show the breast alone
         found = breast_region(seen)

@@ -67,7 +67,7 @@ def bytes_for_arrays(plan: Plan, mirror: bool = False) -> int:
     voxels = prod(plan.case.shape)
     boxes = [(prod(high - low for low, high in box), prod(plan.shape(box))) for box in plan.region.boxes]
     result = voxels * (7 + 12 * mirror)  # probability, two masks, one comparison; the entropy and its two terms
-    grids = sum(4 * (plan.preset.channels + 3) * small for _, small in boxes)  # channels, sum, weight, guide
+    grids = sum(4 * (len(plan.inputs.weights) + 3) * small for _, small in boxes)  # channels, sum, weight, guide
     largest = max(large for large, _ in boxes)
     reading = 2 * 4 * SLAB + 4 * voxels // 16
     return result + grids + max(2 * 4 * largest, reading)

@@ -16,6 +16,7 @@ from napari_breastseg.inference.engines import LARGE, OpenVINONetwork, first_lin
 from napari_breastseg.inference.memory import give_back
 from napari_breastseg.inference.windows import Canvas, Map, plan_windows
 from napari_breastseg.methods.model import Model
+from napari_breastseg.networks.hcnet import HCNet
 
 T = TypeVar("T")
 
@@ -109,6 +110,16 @@ class Runner:
             If even the CPU has too little memory.
         """
         return self._within_memory(lambda: self._pooled(channels), self._leave_gpu)
+
+    def heterogeneity(self, channels: Map) -> Map:
+        """Return the probability of each cluster, shape (label, z, y, x), that an HCNet predicts of one window (channel, z, y, x).
+
+        Raises
+        ------
+        ComputeError
+            If even the CPU has too little memory.
+        """
+        return self._within_memory(lambda: self._heterogeneity(channels), self._leave_gpu)
 
     def step_down(self) -> bool:
         """Take the next rung of the memory ladder: batch, size, precision, device; return whether there was one."""
@@ -209,12 +220,20 @@ class Runner:
             return self._logits(x)
 
     def _features(self, channels: Map) -> Tensor:
-        x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
+        x = self._one(channels)
         with torch.inference_mode():
             return self.network.features(self.network.encode(x), x.shape[2:])[0][0].float().cpu()
 
+    def _heterogeneity(self, channels: Map) -> Map:
+        assert isinstance(self.network, HCNet)
+        found: Map = self.network.heterogeneity(self._one(channels))[0].cpu().numpy()
+        return found
+
+    def _one(self, channels: Map) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
+
     def _pooled(self, channels: Map) -> Map:
-        x = torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)
+        x = self._one(channels)
         with torch.inference_mode():
             means: Map = self.network.encode(x)[-1][0].float().flatten(1).mean(1).cpu().numpy()
         return means

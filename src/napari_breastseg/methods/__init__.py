@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from napari_breastseg.errors import ModelError
-from napari_breastseg.methods import hcma_unet
+from napari_breastseg.methods import hcma_unet, hcnet, tsesnet
 from napari_breastseg.methods.preset import GUIDED, Preset
 
-DEFAULT = {"hcma-unet": "hcma-unet/practical"}
+DEFAULT = {"hcma-unet": "hcma-unet/practical", "tsesnet": "tsesnet/compact", "hcnet": "hcnet/compact"}
 """The preset that a method's bare name stands for."""
 
 
 def presets() -> dict[str, Preset]:
     """Return every preset by its full name, such as ``hcma-unet/paper``."""
-    return {preset.name: preset for preset in hcma_unet.PRESETS}
+    return {preset.name: preset for preset in [*hcma_unet.PRESETS, *tsesnet.PRESETS, *hcnet.PRESETS]}
 
 
 def get_preset(name: str) -> Preset:

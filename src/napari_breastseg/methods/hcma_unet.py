@@ -5,24 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from napari_breastseg.case import Case
+from napari_breastseg.methods.exemplars import two_phases
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.networks.hcma_unet import HCMAUNet
 from napari_breastseg.networks.macs import hcma_unet_macs
 from napari_breastseg.networks.mixers import Mixer
-from napari_breastseg.phantom import make_phantom
 from napari_breastseg.preprocess.intensity import grey_image, post_and_subtraction, post_contrast
 
-
-def _phantom(seed: int, shape: tuple[int, int, int]) -> tuple[Case, npt.NDArray[np.uint8]]:
-    phantom = make_phantom(seed, shape, phases=2)
-    return phantom.case, phantom.tumour
-
-
-_GRID: dict[str, Any] = {"patch": (64,) * 3, "window": (128,) * 3, "spacing": (1.5,) * 3, "exemplar": _phantom}
+_GRID: dict[str, Any] = {"patch": (64,) * 3, "window": (128,) * 3, "spacing": (1.5,) * 3, "exemplar": two_phases}
 _ABLATIONS: dict[str, tuple[Mixer, float]] = {
     "baseline": ("none", 2.58),
     "vssb": ("vssb", 3.19),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from napari_breastseg.case import Case, Modality
+from napari_breastseg.losses.overlap import partial_ce_dice
 from napari_breastseg.networks.guided import GuidedNetwork
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.preprocess.intensity import Inputs
@@ -18,6 +20,13 @@ from napari_breastseg.preprocess.overview import Overview
 
 GUIDED = "+guided"
 """What the name of any preset may end with."""
+Loss: TypeAlias = Callable[[SegmentationNetwork, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def cross_entropy_and_dice(network: SegmentationNetwork, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy plus Dice, which is what methods are trained with unless their papers say otherwise."""
+    features, logits = network.features(network.encode(images), images.shape[2:])
+    return partial_ce_dice(logits, labels), features
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,13 @@ class Preset:
         Memory that the network works in, for each voxel of a window.
     macs : callable, optional
         Multiply-adds by part of one cubic patch whose edge is given.
+    before_contrast : bool
+        Whether it sees nothing but the phase before contrast.
+    loss : callable
+        What training from scratch minimises: network, images (batch, channel, D, H, W) and labels (batch, D, H, W) to the loss and the last
+        features.
+    parts : callable, optional
+        Parameters of parts of the network that are published by themselves, by name.
     exemplar : callable, optional
         Makes a synthetic case of the base model's domain and its truth, from a seed and a shape (z, y, x): what learning from corrections
         replays. Without it only earlier cases are replayed.
@@ -67,6 +83,9 @@ class Preset:
     overlap: float = 0.25
     bytes_per_voxel: int = 900
     figures: Mapping[str, Any] = field(default_factory=dict)
+    before_contrast: bool = False
+    loss: Loss = cross_entropy_and_dice
+    parts: Callable[[], Mapping[str, int]] | None = None
     macs: Callable[[int], Mapping[str, int]] | None = None
     exemplar: Callable[[int, tuple[int, int, int]], tuple[Case, npt.NDArray[np.uint8]]] | None = None
 
@@ -82,6 +101,7 @@ class Preset:
             name=self.name + GUIDED,
             network=lambda: GuidedNetwork(self.network()),
             about=f"{self.about} With prediction-guided refinement upon it.",
+            loss=cross_entropy_and_dice,
             macs=None,
         )
 
@@ -89,6 +109,10 @@ class Preset:
     def flat(self) -> bool:
         """Whether it is made for images of one slice."""
         return self.patch[0] == 1
+
+    def overview(self, case: Case) -> Overview:
+        """Look at a case from afar, at nothing that the network may not see."""
+        return Overview.of(case, 0 if self.before_contrast else None)
 
     def build(self) -> SegmentationNetwork:
         """Build the network with fresh weights."""

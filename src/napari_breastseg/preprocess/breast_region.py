@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import Box, whole
+from napari_breastseg.case import Box, slices, whole
 from napari_breastseg.preprocess.overview import Overview
 
 MARGIN = 8.0
@@ -77,6 +78,46 @@ def breast_region(seen: Overview) -> BreastRegion:
     right, left = min(shape[2], math.ceil((middle + MARGIN) / spacing[2])), max(0, math.floor((middle - MARGIN) / spacing[2]))
     boxes: list[Box] = [(z, (y[0], min(y[1], math.ceil(limit[a:b].max()))), (a, b)) for a, b in ((x[0], right), (left, x[1]))]
     return BreastRegion(boxes, np.arange(shape[1])[:, None] < limit)
+
+
+def breast_mask(seen: Overview, shape: Sequence[int] | None = None) -> npt.NDArray[np.bool_]:
+    """Say which voxels lie in a breast: in the body, in front of the chest wall.
+
+    Parameters
+    ----------
+    seen : Overview
+    shape : sequence of int, optional
+        Voxels (z, y, x) of the result, over the case's field of view; the case's own if not given.
+
+    Returns
+    -------
+    ndarray of bool, shape (z, y, x)
+
+    Raises
+    ------
+    InputError
+        If the image is constant.
+    """
+    region = breast_region(seen)
+    body = np.stack([ndimage.binary_fill_holes(plane) for plane in ndimage.binary_opening(seen.body)])  # fat may be as dark as air
+    boxed = np.zeros(body.shape, bool)
+    for box in region.boxes:
+        boxed[slices(_scaled(box, seen.case.shape, body.shape))] = True
+    z, y, x = (_nearest(n, m) for n, m in zip(shape or seen.case.shape, body.shape, strict=True))
+    mask: npt.NDArray[np.bool_] = (body & boxed)[np.ix_(z, y, x)]
+    rows, columns = (_nearest(n, m) for n, m in zip((shape or seen.case.shape)[1:], region.inside.shape, strict=True))
+    return mask & region.inside[np.ix_(rows, columns)]
+
+
+def _nearest(length: int, cells: int) -> npt.NDArray[np.intp]:
+    """Return, for each of so many voxels along an axis, the cell in which its middle lies."""
+    return ((np.arange(length) + 0.5) * cells / length).astype(np.intp)
+
+
+def _scaled(box: Box, shape: Sequence[int], cells: Sequence[int]) -> Box:
+    """Return the cells that a box of voxels covers."""
+    z, y, x = ((low * m // n, -(-high * m // n)) for (low, high), n, m in zip(box, shape, cells, strict=True))
+    return z, y, x
 
 
 def _cleft(body: npt.NDArray[np.bool_], cell: tuple[float, float, float]) -> tuple[float, float] | None:

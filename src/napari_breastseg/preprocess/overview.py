@@ -29,7 +29,7 @@ def first_post_contrast(case: Case) -> int:
 
 @dataclass(frozen=True)
 class Overview:
-    """The first post-contrast phase of a case, on a coarse grid.
+    """One phase of a case, as a rule the first post-contrast one, on a coarse grid.
 
     Attributes
     ----------
@@ -45,21 +45,21 @@ class Overview:
     sample: Volume
 
     @classmethod
-    def of(cls, case: Case) -> Overview:
-        """Read a case once, slab by slab.
+    def of(cls, case: Case, phase: int | None = None) -> Overview:
+        """Read one phase of a case once, slab by slab; the first post-contrast one if no other is asked for.
 
         Raises
         ------
         InputError
             If the images cannot be read, or hold values that are not finite.
         """
-        phase = first_post_contrast(case)
+        index = first_post_contrast(case) if phase is None else phase
         coarse = working_shape(case.shape, case.geometry.spacing, [max(STEP, s) for s in case.geometry.spacing])
         z, y, x = (_middles(n, m) for n, m in zip(case.shape, coarse, strict=True))
         sample = np.empty(coarse, np.float32)
 
         def read(slab: slice) -> Volume:
-            volume = np.asarray(case.images[phase, slab], np.float32)
+            volume = np.asarray(case.images[index, slab], np.float32)
             mine = (z >= slab.start) & (z < slab.stop)
             sample[mine] = volume[np.ix_(z[mine] - slab.start, y, x)]
             return volume

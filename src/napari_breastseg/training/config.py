@@ -1,12 +1,48 @@
-"""The settings of a learning round. Every part of the recipe can be switched off, so that its worth can be measured."""
+"""The settings of training: from scratch, and of a learning round, every part of which can be switched off to measure its worth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from napari_breastseg.losses.frloss import FRLoss
+
 Trained: TypeAlias = Literal["norm-and-head", "decoder", "all"]
 """What learns: the decoder's norms and the last layer, the decoder, or the whole network."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of :func:`~napari_breastseg.training.from_scratch.train_from_scratch`.
+
+    Parameters
+    ----------
+    steps, batch : int
+    patch : int
+        Edge of the training patch in voxels of the working grid; a patch of one slice for a preset of images.
+    learning_rate : float
+    phantoms : int
+        Phantoms to make; their seeds count up from ``1000 + seed``.
+    phantom_shape : tuple of int
+    tumour_share : float
+        Share of the patches that are centred on a tumour; the rest prefer bright healthy tissue.
+    dropout : bool
+        Keep the published dropout; without it a step on a CPU is a tenth shorter, and unlimited phantoms do not overfit.
+    frloss : FRLoss, optional
+        Added to the method's own loss.
+    seed : int
+    """
+
+    steps: int = 2000
+    batch: int = 2
+    patch: int = 64
+    learning_rate: float = 1e-3
+    phantoms: int = 100
+    phantom_shape: tuple[int, int, int] = (96, 160, 160)
+    tumour_share: float = 0.5
+    dropout: bool = True
+    frloss: FRLoss | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)

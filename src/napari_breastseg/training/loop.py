@@ -115,7 +115,10 @@ def _schedule(step: int, config: FitConfig) -> float:
 
 def _update(average: Weights, network: nn.Module, decay: float) -> None:
     for key, value in network.state_dict().items():
-        average[key].lerp_(value, 1 - decay)
+        if value.is_floating_point():
+            average[key].lerp_(value, 1 - decay)
+        else:  # what batch norm counts
+            average[key].copy_(value)
 
 
 def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: Weights, step: int) -> None:

@@ -67,9 +67,12 @@ def ladder(trained: Trained, device: torch.device) -> list[Rung]:
 
 
 def trained_parameters(network: SegmentationNetwork, trained: Trained) -> dict[str, nn.Parameter]:
-    """Return the parameters that learn, by name; all others are frozen."""
+    """Return the parameters that learn, by name; all others rest, always those of what was trained beforehand."""
     everything = dict(network.named_parameters())
-    chosen = everything if trained == "all" else dict(network.decoder_parameters())
+    at_rest = tuple(f"{name}." for name in network.frozen)
+    chosen = {name: p for name, p in everything.items() if not name.startswith(at_rest)}
+    if trained != "all":
+        chosen = dict(network.decoder_parameters())
     if trained == "norm-and-head":
         norms = {name for name, module in network.named_modules() if isinstance(module, _NORMS)}
         head = network.decoding[-1]

@@ -15,6 +15,7 @@ from napari_breastseg.case import BACKGROUND
 from napari_breastseg.errors import InputError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods.preset import Preset
+from napari_breastseg.preprocess.intensity import with_clock
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.training.sampling import Points, Volume, cut, draw_centre, make_volume
 
@@ -65,12 +66,13 @@ def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folde
     path = folder / f"{preset.name.replace('/', '-')}-{seed}.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return Volume(stored["channels"], stored["labels"], {k: stored[k] for k in ("tumour", "bright", "body")})
+            centres = {kind: stored[kind] for kind in ("tumour", "bright", "body")}
+            return Volume(stored["channels"], stored["labels"], centres, tuple(map(float, stored["clock"])))
     except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # not made yet, or damaged
         volume = make_volume(*preset.exemplar(seed, shape), preset, seed)
         folder.mkdir(parents=True, exist_ok=True)
         content = BytesIO()
-        np.savez(content, channels=volume.channels, labels=volume.labels, **volume.centres)  # type: ignore[arg-type]
+        np.savez(content, channels=volume.channels, labels=volume.labels, clock=volume.clock, **volume.centres)  # type: ignore[arg-type]
         write_atomically(path, content.getvalue())
         return volume
 
@@ -107,4 +109,4 @@ def practice_windows(volumes: Sequence[Volume], size: int, drawn: int = 3, seed:
 def _window(volume: Volume, centre: Points, size: int) -> Window:
     centre = np.clip(centre, size // 2, np.maximum(np.array(volume.labels.shape) - size // 2, size // 2))
     image = cut(volume.channels, centre, size, float(volume.channels[0].min())).astype(np.float32)
-    return image, cut(volume.labels, centre, size, BACKGROUND)
+    return with_clock(image, volume.clock), cut(volume.labels, centre, size, BACKGROUND)

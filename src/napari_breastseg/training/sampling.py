@@ -12,7 +12,7 @@ from skimage.measure import block_reduce
 
 from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Case, whole
 from napari_breastseg.methods.preset import Preset
-from napari_breastseg.preprocess.overview import Overview
+from napari_breastseg.preprocess.intensity import MISSING, with_clock
 from napari_breastseg.preprocess.resample import resample, working_shape
 
 Points = npt.NDArray[np.intp]
@@ -20,6 +20,8 @@ KEPT = 4000
 """Candidate centres remembered per kind and volume."""
 HALF_RESOLUTION = 0.15
 """Share of the patches that are shown at half resolution."""
+FEWER_PHASES = 0.3
+"""Share of the patches of a series that lack some of its phases."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +35,28 @@ class Volume:
         0, 1, or 255 where not decided.
     centres : dict of str to ndarray, shape (n, 3)
         Candidate patch centres: "tumour", "bright" (enhancing but healthy: vessels, skin, heart) and "body".
+    clock : tuple of float
+        See :func:`~napari_breastseg.preprocess.intensity.with_clock`.
     """
 
     channels: npt.NDArray[np.float16]
     labels: npt.NDArray[np.uint8]
     centres: dict[str, Points]
+    clock: tuple[float, ...] = ()
 
 
 def make_volume(case: Case, labels: npt.NDArray[np.uint8], preset: Preset, seed: int = 0) -> Volume:
     """Bring a case and its labels, shape (z, y, x), to the preset's working grid."""
     shape = working_shape(case.shape, case.geometry.spacing, preset.spacing)
-    channels = preset.inputs(Overview.of(case)).read(whole(case.shape), shape)
+    inputs = preset.inputs(preset.overview(case))
+    channels = inputs.read(whole(case.shape), shape)
     shares = resample(np.stack([labels == TUMOUR, labels == UNDECIDED]).astype(np.float32), shape)
     grid = np.where(shares[1] > 0.5, UNDECIDED, shares[0] > 0.5).astype(np.uint8)
     rng = np.random.default_rng(seed)
     body = channels[0] > np.quantile(channels[0], 0.5)
     bright = body & (grid != TUMOUR) & (channels[-1] > np.quantile(channels[-1][body], 0.97))
     centres = {name: _some(rng, mask) for name, mask in (("tumour", grid == TUMOUR), ("bright", bright), ("body", body))}
-    return Volume(channels.astype(np.float16), grid, centres)
+    return Volume(channels.astype(np.float16), grid, centres, inputs.clock)
 
 
 def _some(rng: np.random.Generator, mask: npt.NDArray[np.bool_]) -> Points:
@@ -85,6 +91,14 @@ def cut(array: npt.NDArray[Any], centre: Points, size: npt.ArrayLike, fill: floa
     return out
 
 
+def _some_phases(rng: np.random.Generator, clock: tuple[float, ...]) -> tuple[float, ...]:
+    """Hide some of the phases after the first two now and then: other hospitals take fewer."""
+    if len(clock) < 3 or rng.random() >= FEWER_PHASES:
+        return clock
+    hidden = rng.random(len(clock)) < rng.random()
+    return tuple(MISSING if index > 1 and gone else minutes for index, (minutes, gone) in enumerate(zip(clock, hidden, strict=True)))
+
+
 @cache
 def _augmentation(patch: tuple[int, ...]) -> Any:
     """Transforms of volumes, or of images (y, x), which are not put upside down: what casts a shadow lies above it."""
@@ -111,7 +125,7 @@ def _augmentation(patch: tuple[int, ...]) -> Any:
 
 
 def draw_patch(
-    rng: np.random.Generator, volume: Volume, centre: Points, patch: int | tuple[int, int, int]
+    rng: np.random.Generator, volume: Volume, centre: Points, patch: int | tuple[int, int, int], nominal: bool = False
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Cut an augmented patch (MONAI: affine, flips, intensity, sharpness, noise) around a centre jittered by a quarter of its edge.
 
@@ -119,6 +133,8 @@ def draw_patch(
     ----------
     patch : int or tuple of int
         Edge of a cube, or edges (1, n, n) of a part of an image, which is then augmented within its plane.
+    nominal : bool
+        Whether there is no middle between two labels, as between two clusters: at half resolution one voxel then speaks for its neighbours.
 
     Returns
     -------
@@ -137,9 +153,13 @@ def draw_patch(
     labels = cut(volume.labels, centre + jitter, wide, BACKGROUND)
     if factor == 2:
         image = block_reduce(image, (1, *step), np.mean)  # type: ignore[no-untyped-call]
-        labels = block_reduce(labels, tuple(step), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]
+        if nominal:
+            labels = labels[tuple(slice(int(s) // 2, None, int(s)) for s in step)]
+        else:
+            labels = block_reduce(labels, tuple(step), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]
     flat = edges[0] == 1
     augment = _augmentation(edges[1:] if flat else edges)
     augment.set_random_state(seed=int(rng.integers(2**31)))
     out = augment({"image": image[:, 0], "label": labels} if flat else {"image": image, "label": labels[None]})
-    return np.asarray(out["image"], np.float32).reshape(-1, *edges), np.asarray(out["label"]).astype(np.uint8).reshape(edges)
+    image = with_clock(np.asarray(out["image"], np.float32).reshape(-1, *edges), _some_phases(rng, volume.clock))
+    return image, np.asarray(out["label"]).astype(np.uint8).reshape(edges)

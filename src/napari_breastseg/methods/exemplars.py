@@ -1,0 +1,23 @@
+"""Synthetic cases of the domains that the starter weights know: what learning from corrections replays."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_breastseg.case import Case
+from napari_breastseg.phantom import make_phantom
+
+Exemplar = tuple[Case, npt.NDArray[np.uint8]]
+
+
+def two_phases(seed: int, shape: tuple[int, int, int]) -> Exemplar:
+    """Return a phantom before and after contrast, and its tumours."""
+    phantom = make_phantom(seed, shape, phases=2)
+    return phantom.case, phantom.tumour
+
+
+def series(seed: int, shape: tuple[int, int, int]) -> Exemplar:
+    """Return a phantom of 4 to 6 phases with up to two benign masses, which only their kinetics tell from tumours, and its tumours."""
+    phantom = make_phantom(seed, shape, phases=4 + seed % 3, benign=seed % 3)
+    return phantom.case, phantom.tumour
