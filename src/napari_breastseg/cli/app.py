@@ -11,7 +11,8 @@ from rich.table import Table
 
 from napari_breastseg.cli import benchmark, session_app
 from napari_breastseg.cli.align import align
-from napari_breastseg.cli.options import Device, ModelName, Overwrite
+from napari_breastseg.cli.kinetics import kinetics
+from napari_breastseg.cli.options import Device, ModelName, Overwrite, seconds_of
 from napari_breastseg.cli.report import Debug, Json, report
 from napari_breastseg.cli.simulate_app import simulate
 from napari_breastseg.cli.train import Terms
@@ -145,7 +146,7 @@ def predict(
     """Segment the tumour in one examination, or in every one below a folder; exit code 1 if any of these failed."""
     if out is None and session is None:
         raise typer.BadParameter("Give --out, --session, or both.")
-    seconds = _numbers(times)
+    seconds = seconds_of(times)
     asked = _given(boundary_reach=boundary_reach, negative_reach=negative_reach, hardest=hardest)
     if asked and maps is None:
         raise typer.BadParameter("--boundary-reach, --negative-reach and --hardest need --maps frloss.")
@@ -242,6 +243,7 @@ def queue(
 
 app.command()(simulate)
 app.command()(align)
+app.command()(kinetics)
 
 
 @app.command()
@@ -377,12 +379,3 @@ def demo(
 def _given(**options: float | None) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no list of seconds such as 0,120,240.") from error

@@ -9,3 +9,13 @@ import typer
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 ModelName = Annotated[str, typer.Option("--model", help="Starter model by name, or a .safetensors file with its card.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a mask that is there already.")]
+
+
+def seconds_of(text: str | None) -> list[float] | None:
+    """Read a list of seconds."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no list of seconds such as 0,120,240.") from error

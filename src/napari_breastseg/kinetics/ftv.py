@@ -23,6 +23,8 @@ from napari_breastseg.kinetics.reading import Mask, grown, inside, read
 from napari_breastseg.kinetics.timing import Timing
 
 Region: TypeAlias = Box | npt.NDArray[Any]
+MARGIN_MM = 10.0
+"""How far a region drawn around a tumour reaches beyond it."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,23 @@ def functional_tumour_volume(
     found = ser[tumour]
     split = tuple(ml * int(np.count_nonzero((found > bin_.low) & (found <= bin_.high))) for bin_ in SER_BINS)
     return Ftv(volume, mask, split, max(0.0, volume - sum(split)), timing.ftv_name, timing.ftv_reason, limits)
+
+
+def around(case: Case, mask: npt.NDArray[Any]) -> Mask:
+    """Return a region to measure in, shape (z, y, x): the box around a tumour's mask, grown by `MARGIN_MM` as far as the image reaches.
+
+    Raises
+    ------
+    InputError
+        If the mask is empty or not on the case's grid.
+    """
+    box = box_around(inside(case, mask, "The tumour's mask"))
+    assert box is not None
+    grow = [round(MARGIN_MM / spacing) for spacing in case.geometry.spacing]
+    z, y, x = (slice(max(0, low - more), high + more) for (low, high), more in zip(box, grow, strict=True))
+    region = np.zeros(case.shape, np.bool_)
+    region[z, y, x] = True
+    return region
 
 
 def _allowed(case: Case, region: Region, omit: Sequence[Box]) -> Mask:

@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import InputError, SessionError
+from napari_breastseg.loop.aligned import superseded
 from napari_breastseg.loop.glances import Glance, Glances, Vector
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.session import Session
@@ -77,8 +78,10 @@ def queue(session: Session, model: str | Path = "hcma-unet", device: str = "auto
         If the device is missing or memory does not suffice.
     """
     glances = Glances(session, model, device)
-    done = [case_id for case_id in session.cases if _is_done(session, case_id)]
-    waiting = [case_id for case_id in session.cases if case_id not in done]
+    doubled = superseded(session)
+    cases = [case_id for case_id in session.cases if case_id not in doubled]
+    done = [case_id for case_id in cases if _is_done(session, case_id)]
+    waiting = [case_id for case_id in cases if case_id not in done]
     total = len(done) + len(waiting)
     seen, refused = yield from _each(waiting, glances.look, 0, total)
     known, _ = yield from _each(done if seen else [], glances.features, len(waiting), total)  # without a model's help some were corrected

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.case import UNDECIDED, slices
+from napari_breastseg.loop.aligned import superseded
 from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL
 from napari_breastseg.session import Session
 
@@ -66,8 +67,10 @@ class Sides:
         self._known: dict[str, tuple[int, Labels]] = {}
 
     def all(self) -> list[Corrected]:
-        """Return the corrections of all cases, in the order in which they were first corrected."""
-        begun = sorted((self._session.edits(case_id)[0].time, case_id) for case_id in self._session.cases if self._session.seq(case_id))
+        """Return the corrections of all cases that no aligned one stands for, in the order in which they were first corrected."""
+        corrected = [case_id for case_id in self._session.cases if self._session.seq(case_id)]
+        doubled = superseded(self._session)
+        begun = sorted((self._session.edits(case_id)[0].time, case_id) for case_id in corrected if case_id not in doubled)
         found = []
         for index, (_, case_id) in enumerate(begun):
             kept_back = index >= FIRST_CASES and self._session.split(case_id, _WHOLE) == "held-out"

@@ -105,8 +105,13 @@ class Cases:
         images = self.images(row)
         with understood(f"The case {case_id}"):
             times = tuple(float(t) for t in from_json(row["times"], f"The case {case_id}"))
-            metadata = dict(from_json(row["metadata"], f"The case {case_id}"))
-            return Case(str(row["name"]), images, geometry, times, row["modality"], metadata)
+            return Case(str(row["name"]), images, geometry, times, row["modality"], self.metadata(case_id))
+
+    def metadata(self, case_id: str) -> dict[str, Any]:
+        """Return what is known of the case besides, without touching its images."""
+        found = from_json(self.row(case_id)["metadata"], f"The case {case_id}")
+        with understood(f"The case {case_id}"):
+            return dict(found)
 
     def geometry(self, case_id: str) -> Geometry:
         """Return where the case's voxels lie, without touching its images."""

@@ -198,6 +198,10 @@ class Session:
 
     # The annotation
 
+    def metadata(self, case_id: str) -> dict[str, Any]:
+        """Return what is known of a case besides its images, which are not touched."""
+        return self._open.cases.metadata(case_id)
+
     def record(self, case_id: str, edit: Edit) -> int:
         """Store an edit and return its seq; when this returns the edit is durable.
 

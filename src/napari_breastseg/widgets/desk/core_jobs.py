@@ -41,6 +41,14 @@ def unrefining(session: Session, case_id: str) -> Job[Prediction]:
     return session.prediction(case_id, in_memory=False) or made
 
 
+def aligning(session: Session, case_id: str) -> Job[str]:
+    """Lay the phases of a case over each other, as a case of its own, whose id is returned."""
+    yield Progress(0, 1, "Looking for motion")
+    from napari_breastseg.loop.aligned import align_in
+
+    return (yield from align_in(session, case_id))
+
+
 def learning(session: Session, device: str, scheduler: str) -> Job[RoundOutcome]:
     """Run one learning round on all corrections of the session, on a Dask scheduler if one is named."""
     yield Progress(0, 1, "Collecting the corrections")

@@ -94,11 +94,14 @@ def copying(session: Session | None, folder: Path, case: Case, link: Path | None
         if not np.isfinite(case.phase(phase)).all():
             raise InputError(f"{case.name} has voxels without a finite value. Repair the image and open it again.")
         yield Progress(phase + 1, case.phases + 1, "Copying the images into the session" if link is None else "Linking the images")
+    from napari_breastseg.loop.aligned import with_motion  # and SimpleITK with it
+
+    checked = yield from with_motion(case)
     made = Session.create(folder) if session is None else None
     used = made or session
     assert used is not None
     try:
-        return (yield from reading(used, "", used.add_case(case, link), slabs, case))
+        return (yield from reading(used, "", used.add_case(checked, link), slabs, case))
     except BaseException:
         if made is not None:
             made.close()

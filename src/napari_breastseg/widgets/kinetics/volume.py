@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Labels
 from qtpy.QtWidgets import QComboBox, QGroupBox, QSizePolicy, QVBoxLayout
 
-from napari_breastseg.case import TUMOUR, Case, box_around, slices
+from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.kinetics import CURVE_COLOURS, Ftv, Timing, functional_tumour_volume
 from napari_breastseg.kinetics.curves import CURVES
+from napari_breastseg.kinetics.ftv import MARGIN_MM, around
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.widgets.desk.messages import plain
 from napari_breastseg.widgets.kinetics.lesion import LesionWatch
@@ -20,7 +18,6 @@ from napari_breastseg.widgets.kinetics.readout import SharesBar, Spotted, shares
 from napari_breastseg.widgets.kinetics.study import Study, labelled
 from napari_breastseg.widgets.parts.section import JobBar, button, row, text
 
-MARGIN_MM = 10.0
 BOX, NONE = f"Tumour's box + {MARGIN_MM:.0f} mm", "Nothing"
 EMPTY = "No lesion. Mark it on the layer Tumour."
 
@@ -169,25 +166,7 @@ def measuring(case: Case, timing: Timing, tumour: Labels | None, region: Labels 
         allowed = labelled(region) > 0
     else:
         assert tumour is not None
-        allowed = around(case, labelled(tumour) == TUMOUR)
+        allowed = around(case, labelled(tumour))
     if omit is not None:
         allowed &= labelled(omit) == 0
     return functional_tumour_volume(case, timing, allowed.astype(np.uint8))
-
-
-def around(case: Case, mask: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return the box around a mask, grown by 10 mm as far as the image reaches.
-
-    Raises
-    ------
-    InputError
-        If the mask is empty.
-    """
-    box = box_around(mask)
-    if box is None:
-        raise InputError("There is no tumour to draw a box around. Mark it, or choose a layer as the region.")
-    grow = [round(MARGIN_MM / spacing) for spacing in case.geometry.spacing]
-    (z0, z1), (y0, y1), (x0, x1) = ((max(0, low - more), high + more) for (low, high), more in zip(box, grow, strict=True))
-    region = np.zeros(case.shape, np.bool_)
-    region[slices(((z0, z1), (y0, y1), (x0, x1)))] = True
-    return region

@@ -22,6 +22,7 @@ from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.disk.places import DATABASE
 from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.desk.messages import told
+from napari_breastseg.widgets.parts.motion import MotionPanel
 from napari_breastseg.widgets.parts.queue_list import QueueList
 from napari_breastseg.widgets.parts.section import JobBar, Section, button, row, text
 from napari_breastseg.widgets.view import layers
@@ -54,6 +55,7 @@ class CaseSection(Section):
         self.case_bar = JobBar(desk, "case")
         self.cases = _combo("The cases of this session; choose one to go on with it")
         self.cases_label = QLabel("Case")
+        self.motion = MotionPanel(desk)
         self.queue = QueueList(desk, device)
         self.left_behind = text("")
         self.left_behind.setTextFormat(Qt.TextFormat.PlainText)
@@ -74,6 +76,7 @@ class CaseSection(Section):
         self.column.addLayout(row(self.cases_label, self.cases, stretch=1))
         self.column.addWidget(self.queue)
         self.column.addWidget(self.hint)
+        self.column.addWidget(self.motion)
         self.column.addWidget(self.follow)
         self.column.addWidget(self.left_behind)
         self.column.addWidget(self.recovered)
@@ -106,6 +109,7 @@ class CaseSection(Section):
         self.new_place.setEnabled(not busy)
         self._list_cases()
         self.queue.refresh()
+        self.motion.refresh()
         self._enable_link()
         self._show_recovered()
         self.follow.setVisible(bool(desk.refusal))

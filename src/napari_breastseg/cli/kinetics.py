@@ -1,0 +1,132 @@
+"""`kinetics`: curves, maps and volumes of contrast uptake, by the published definitions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from napari_breastseg.case import Case
+from napari_breastseg.cli.options import seconds_of
+from napari_breastseg.cli.report import Debug, Json, Report, report
+from napari_breastseg.errors import InputError
+from napari_breastseg.io import write_map, write_mask
+from napari_breastseg.io.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from napari_breastseg.kinetics import Thresholds, Timing
+
+MAPS = ("pe", "ser", "wash_in", "wash_out", "type")
+
+
+def kinetics(
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder with one NIfTI file per phase, or one file with all phases.")],
+    mask: Annotated[Path | None, typer.Option(help="Mask of the lesion, as `predict` writes it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for maps, curves and figures.")] = None,
+    times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
+    injection: Annotated[float | None, typer.Option(help="When contrast was injected, s on the same clock.")] = None,
+    uptake: Annotated[float, typer.Option(min=0, help="Least peak enhancement, %, of a curve that counts.")] = 20.0,
+    change: Annotated[float, typer.Option(min=0, help="Rise or fall after the initial phase, %, up to which a curve is a plateau.")] = 10.0,
+    clusters: Annotated[bool, typer.Option("--clusters", help="Also write the map of the clusters of curves.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace kinetics that are there already.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure contrast kinetics: PE, SER, slopes, curve types, FTV; maps of all of them with --out, figures of a lesion with --mask."""
+    if clusters and out is None:
+        raise typer.BadParameter("--clusters needs --out.")
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.io import read_case
+        from napari_breastseg.kinetics import Thresholds
+
+        case = read_case(image, seconds_of(times))
+        answer = _measure(speaker, case, mask, out, injection, Thresholds(uptake=uptake, change=change), clusters, overwrite)
+        speaker.answer(answer, kinetics_table(answer), *([] if out is None else [f"Maps, curves and figures in {out}"]))
+
+
+def _measure(
+    speaker: Report, case: Case, mask: Path | None, out: Path | None, injection: float | None, limits: Thresholds, clusters: bool,
+    overwrite: bool,
+) -> dict[str, Any]:  # fmt: skip
+    from napari_breastseg.io import read_mask
+    from napari_breastseg.kinetics import functional_tumour_volume, lesion_kinetics, timing_of
+    from napari_breastseg.kinetics.facts import Placed, curve_table, kinetic_facts
+    from napari_breastseg.kinetics.ftv import MARGIN_MM, around
+
+    timing = timing_of(case, injection)
+    for note in timing.notes:
+        speaker.say(note)
+    lesion = ftv = None
+    curves: dict[str, Placed] = {}
+    if mask is not None:
+        tumour = read_mask(mask, case)
+        lesion = lesion_kinetics(case, timing, tumour, limits)
+        curves["lesion"] = (lesion.curve, None)
+        if timing.delayed:
+            region = around(case, tumour).astype(np.uint8)
+            ftv = functional_tumour_volume(case, timing, region), f"the tumour's box and {MARGIN_MM:.0f} mm around it"
+    facts = kinetic_facts(case, timing, limits, curves, lesion, ftv)
+    if out is None:
+        return {**facts, "files": {}}
+    _claim(out, overwrite)
+    files = _write_maps(speaker, case, timing, limits, out, clusters)
+    write_atomically(out / "curves.csv", curve_table(curves, timing).encode())
+    write_atomically(out / "kinetics.json", json.dumps(facts, indent=2).encode())
+    return {**facts, "files": files}
+
+
+def kinetics_table(answer: dict[str, Any]) -> Table | str:
+    """Draw what was measured of the lesion."""
+    lesion, ftv = answer["lesion"], answer["functional_tumour_volume"]
+    if lesion is None:
+        return "No mask was given, so no lesion was measured. Give one with --mask."
+    curve = answer["curves"]["lesion"]
+    table = Table("", "", title=f"Kinetics of the lesion in {answer['case']}", box=None, show_header=False, title_justify="left")
+    table.add_row("volume", f"{lesion['ml']:.2f} mL")
+    table.add_row("PE", f"{curve['pe']:.0f} % (highest neighbourhood {lesion['peak_pe']:.0f} %), {curve['initial']} initial rise")
+    if lesion["shares_percent"] is not None:
+        table.add_row("curve", f"{curve['type']}, SER {curve['ser']:.2f}")
+        table.add_row("voxels", ", ".join(f"{share:.0f} % {name}" for name, share in lesion["shares_percent"].items()))
+        table.add_row("worst curve", lesion["worst"]["words"])
+    if ftv is not None:
+        table.add_row(ftv["name"], f"{ftv['ml']:.2f} mL in {ftv['region']}; {ftv['reason']}")
+    return table
+
+
+def _claim(out: Path, overwrite: bool) -> None:
+    """Make the folder for the results, and refuse one that holds some already."""
+    if (out / "kinetics.json").exists() and not overwrite:
+        raise InputError(f"{out} holds kinetics already. Choose another folder, or add --overwrite.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {out} cannot be made ({error.strerror}). Choose another place.") from error
+
+
+def _write_maps(speaker: Report, case: Case, timing: Timing, limits: Thresholds, out: Path, with_clusters: bool) -> dict[str, str]:
+    from napari_breastseg.kinetics import kinetic_maps
+
+    found = speaker.run(kinetic_maps(case, timing, thresholds=limits))
+    files = {}
+    for name in MAPS:
+        values = getattr(found, name)
+        if values is not None:
+            path = out / f"{name.replace('_', '-')}.nii.gz"
+            if name == "type":
+                write_mask(values, case.geometry, path)
+            else:
+                write_map(values.astype(np.float32), case.geometry, path)
+            files[name] = str(path)
+    if with_clusters:
+        from napari_breastseg.kinetics.clustering import cluster_map, starter_codebook
+        from napari_breastseg.preprocess.breast_region import breast_mask
+        from napari_breastseg.preprocess.overview import Overview
+
+        clusters = speaker.run(cluster_map(case, timing.seconds, breast_mask(Overview.of(case)), starter_codebook()))
+        files["clusters"] = str(out / "clusters.nii.gz")
+        write_mask(clusters.labels, case.geometry, out / "clusters.nii.gz")
+    return files
