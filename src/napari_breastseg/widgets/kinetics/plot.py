@@ -18,6 +18,9 @@ from napari_breastseg.kinetics.curves import baseline, percent_enhancement
 
 Unit: TypeAlias = Literal["pe", "signal"]
 LABELS: dict[Unit, str] = {"pe": "Percent enhancement (%)", "signal": "Signal (a.u.)"}
+SECONDS = "Time after injection (s)"
+EARLIEST = -100.0
+"""Seconds; a baseline that was taken long before is drawn here, and the axis says when it was, so that the rest has room."""
 HEIGHT = 230
 PICTURE, LEGEND_HEIGHT = QSize(1000, 600), 36
 LEAST_SPAN = 50.0
@@ -86,7 +89,7 @@ class CurvePlot(pg.PlotWidget):
         item.disableAutoRange()
         self._plateau = QGraphicsPolygonItem()
         item.addItem(self._plateau, ignoreBounds=True)
-        item.setLabel("bottom", "Time after injection (s)")
+        item.setLabel("bottom", SECONDS)
         self.setToolTip(
             "Mean of the 3 x 3 x 3 voxels under the mouse, of the lesion and of pinned places; shaded: one SD of the voxels. "
             "Dotted: the phases of PE and SER. Hatched: what still counts as a plateau."
@@ -151,7 +154,7 @@ class CurvePlot(pg.PlotWidget):
             if name not in self._traces:
                 self._traces[name] = _Trace(self.getPlotItem())
             mean, sd = self.values(drawn.curve)
-            self._traces[name].show(np.asarray(timing.seconds), mean, sd, drawn)
+            self._traces[name].show(np.maximum(timing.seconds, EARLIEST), mean, sd, drawn)
             reach += [mean] if drawn.thin else [mean - sd, mean + sd]
         self._shade(shown)
         self._fit(reach)
@@ -226,8 +229,10 @@ class CurvePlot(pg.PlotWidget):
         self._marks.clear()
         if timing is None:
             return
-        first, last = timing.seconds[0], timing.seconds[-1]
+        first, last = max(timing.seconds[0], EARLIEST), timing.seconds[-1]
         self.setXRange(min(first, 0.0), last, padding=0.04)
+        long_before = f" (baseline {-timing.seconds[0] / 60:.0f} min before)" if timing.seconds[0] < EARLIEST else ""
+        item.setLabel("bottom", f"{SECONDS}{long_before}")
         places = {timing.pe: "PE", **({timing.ser_late: "SER"} if timing.delayed else {})}
         pen = pg.mkPen(self._faint(120), style=Qt.PenStyle.DotLine)
         for phase, name in places.items():
