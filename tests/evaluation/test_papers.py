@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.papers import Row, hcma_unet, paper_table
 from napari_breastseg.evaluation.tables import HEADINGS, markdown
 

@@ -123,7 +123,7 @@ def test_the_words_are_of_the_phase_that_lies_furthest_away() -> None:
 
 
 def flat(case: Case) -> Case:
-    return replace(case, images=case.images[:1, :1], modality="ultrasound")
+    return replace(case, images=case.images[:1, :1], times=(), modality="ultrasound")
 
 
 def flat_series(case: Case) -> Case:
@@ -131,7 +131,7 @@ def flat_series(case: Case) -> Case:
 
 
 def one_phase(case: Case) -> Case:
-    return replace(case, images=case.images[:1])
+    return replace(case, images=case.images[:1], times=())
 
 
 def constant_phase(case: Case) -> Case:
