@@ -6,18 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
-from napari_breastseg.case import Case
 from napari_breastseg.cli.options import seconds_of
 from napari_breastseg.cli.report import Debug, Json, Report, report
 from napari_breastseg.errors import InputError
-from napari_breastseg.io import write_map, write_mask
-from napari_breastseg.io.atomic import write_atomically
 
 if TYPE_CHECKING:
+    from napari_breastseg.case import Case
     from napari_breastseg.kinetics import Thresholds, Timing
 
 MAPS = ("pe", "ser", "wash_in", "wash_out", "type")
@@ -53,6 +50,7 @@ def _measure(
     overwrite: bool,
 ) -> dict[str, Any]:  # fmt: skip
     from napari_breastseg.io import read_mask
+    from napari_breastseg.io.atomic import write_atomically
     from napari_breastseg.kinetics import functional_tumour_volume, lesion_kinetics, timing_of
     from napari_breastseg.kinetics.facts import Placed, curve_table, kinetic_facts
     from napari_breastseg.kinetics.ftv import MARGIN_MM, around
@@ -67,7 +65,7 @@ def _measure(
         lesion = lesion_kinetics(case, timing, tumour, limits)
         curves["lesion"] = (lesion.curve, None)
         if timing.delayed:
-            region = around(case, tumour).astype(np.uint8)
+            region = around(case, tumour).astype("uint8")
             ftv = functional_tumour_volume(case, timing, region), f"the tumour's box and {MARGIN_MM:.0f} mm around it"
     facts = kinetic_facts(case, timing, limits, curves, lesion, ftv)
     if out is None:
@@ -108,6 +106,7 @@ def _claim(out: Path, overwrite: bool) -> None:
 
 
 def _write_maps(speaker: Report, case: Case, timing: Timing, limits: Thresholds, out: Path, with_clusters: bool) -> dict[str, str]:
+    from napari_breastseg.io import write_map, write_mask
     from napari_breastseg.kinetics import kinetic_maps
 
     found = speaker.run(kinetic_maps(case, timing, thresholds=limits))
@@ -119,7 +118,7 @@ def _write_maps(speaker: Report, case: Case, timing: Timing, limits: Thresholds,
             if name == "type":
                 write_mask(values, case.geometry, path)
             else:
-                write_map(values.astype(np.float32), case.geometry, path)
+                write_map(values.astype("float32"), case.geometry, path)
             files[name] = str(path)
     if with_clusters:
         from napari_breastseg.kinetics.clustering import cluster_map, starter_codebook
