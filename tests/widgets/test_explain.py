@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from napari_breastseg.case import Case, Prediction
+from napari_breastseg.case import Case, Geometry, Prediction
 from napari_breastseg.errors import ComputeError
 from napari_breastseg.inference import Explanation, HardNegative
 from napari_breastseg.inference import explain as explain_case
@@ -25,6 +25,7 @@ from napari_breastseg.session import Session
 from napari_breastseg.widgets.desk import core_jobs
 from napari_breastseg.widgets.dock import BreastSegWidget
 from napari_breastseg.widgets.sections import explain
+from napari_breastseg.widgets.view.explain_layers import explanation_layers
 from napari_breastseg.widgets.writer import write_tumour
 
 from .conftest import SHA, TRUTH, paint, use, work_on
@@ -322,3 +323,15 @@ def test_the_model_that_predicted_explains_although_another_is_current(
     mask[TRUTH] = 1
     expected = run(explain_case(tiny_case, load_model(session.model_path(predicted)), mask, device="cpu"))
     np.testing.assert_allclose(shown, expected.maps["frloss-similarity"], atol=1e-5)
+
+
+def test_what_a_model_expects_before_contrast_lies_hidden_below() -> None:
+    shape = (4, 5, 6)
+    maps = {f"frloss-{name}": np.zeros(shape, np.uint8) for name in ("boundary", "negative", "hardest")}
+    maps |= {"frloss-similarity": np.zeros(shape, np.float32), "clusters-predicted": np.full(shape, 3, np.uint8)}
+    geometry = Geometry((2.0, 1.0, 1.0), np.eye(4), (6, 5, 4))
+    expected, *others = explanation_layers(Explanation(maps, [], {}), geometry)
+    assert [layer.name for layer in others] == LAYERS
+    assert expected.name == "Expected curve clusters" and not expected.visible and not expected.editable
+    np.testing.assert_array_equal(expected.data, maps["clusters-predicted"])
+    assert len({tuple(expected.get_color(number)) for number in (1, 2, 3)}) == 3

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import Colormap, DirectLabelColormap
+from napari.utils.colormaps import Colormap, CyclicLabelColormap, DirectLabelColormap, ensure_colormap
 
 from napari_breastseg.case import Geometry
 from napari_breastseg.widgets.view.layers import GEOMETRY, ROLE, space
@@ -15,7 +15,7 @@ from napari_breastseg.widgets.view.layers import GEOMETRY, ROLE, space
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
 
-ROLES = ("similarity", "negative", "boundary", "hardest")
+ROLES = ("expected", "similarity", "negative", "boundary", "hardest")
 BOUNDARY_COLOUR, NEGATIVE_COLOUR = "#FFFFFF", "#4477AA"
 ROW_COLOURS = ("#44BB99", "#FFAABB", "#BBCC33", "#77AADD", "#EEDD88", "#99DDFF", "#AAAA00")
 """Tol's light palette, told apart on dark images by all kinds of colour vision, without the tumour's orange. Row 8 starts anew."""
@@ -33,6 +33,27 @@ def row_colour(number: int) -> str:
     return ROW_COLOURS[(number - 1) % len(ROW_COLOURS)]
 
 
+def cluster_colours(count: int) -> list[str]:
+    """Return a colour for each cluster, from slow to fast uptake and from persistent to wash-out: the rainbow without its dark ends."""
+    found = ensure_colormap("turbo").map(np.linspace(0.08, 0.92, count))
+    return ["#" + "".join(f"{round(255 * float(part)):02x}" for part in colour[:3]) for colour in found]
+
+
+def _expected(labels: npt.NDArray[np.uint8], geometry: Geometry) -> Labels:
+    """Return the clusters that a model expects before contrast, hidden until they are wanted."""
+    layer = Labels(
+        labels,
+        name="Expected curve clusters",
+        opacity=0.6,
+        visible=False,
+        colormap=CyclicLabelColormap(colors=["transparent", *cluster_colours(max(int(labels.max()), 1))]),
+        metadata={ROLE: "expected", GEOMETRY: geometry},
+        **space(geometry),
+    )
+    layer.editable = False
+    return layer
+
+
 def explanation_layers(explanation: Explanation, geometry: Geometry) -> list[Layer]:
     """Return the layers, lowest first; none can be painted on."""
     maps = explanation.maps
@@ -48,6 +69,7 @@ def explanation_layers(explanation: Explanation, geometry: Geometry) -> list[Lay
     )
     rows: Colours = {number: row_colour(number) for number in range(1, 256)}
     return [
+        *([_expected(maps["clusters-predicted"], geometry)] if "clusters-predicted" in maps else []),
         similarity,
         _labels(maps["frloss-negative"], geometry, "Around hard negatives", "negative", {1: NEGATIVE_COLOUR}, 1, 0.8),
         _labels(maps["frloss-boundary"], geometry, "Boundary confusion", "boundary", {1: BOUNDARY_COLOUR}, 1, 0.6),
