@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_breastseg.phantom import TISSUES, make_phantom
+
 AFFINE = np.diag([-1.0, -1.5, 2.0, 1.0])
 SIGNALS = (100.0, 200.0, 180.0, 150.0)
 """Before contrast, then 90, 180 and 450 s after the injection: PE 80 at 180 s, SER (180 - 100) / (150 - 100), wash-out of 25 %."""
@@ -91,3 +93,23 @@ def test_what_cannot_be_measured_is_one_sentence(cli: Callable[..., Any], examin
         (examination / f"washing_000{index}.nii.gz").unlink()
     said = cli("kinetics", examination, "--times", "0", "--json")
     assert said.code == 1 and "one phase" in said.answer["error"]
+
+
+def test_clusters_are_written_on_the_grid_of_the_case(cli: Callable[..., Any], examination: Path, tmp_path: Path) -> None:
+    said = cli("kinetics", examination, "--out", tmp_path / "out", "--clusters", "--json")
+    assert said.code == 1 and "No breast was found" in said.answer["error"]  # in a field without one
+    phantom = make_phantom(2, (40, 64, 64), phases=4)
+    folder = tmp_path / "phantom"
+    folder.mkdir()
+    for index in range(4):
+        nib.save(
+            nib.Nifti1Image(phantom.case.phase(index).transpose(2, 1, 0), phantom.case.geometry.affine), folder / f"p_000{index}.nii.gz"
+        )
+    times = ",".join(map(str, phantom.case.times))
+    said = cli("kinetics", folder, "--times", times, "--out", tmp_path / "maps", "--clusters", "--json")
+    assert said.code == 0, said.err
+    labels = np.asarray(nib.load(said.answer["files"]["clusters"]).dataobj).transpose(2, 1, 0)
+    assert labels.shape == phantom.case.shape and labels.max() <= 11
+    air = phantom.tissue == TISSUES.index("air")
+    gland = phantom.tissue == TISSUES.index("gland")
+    assert (labels[air] > 0).mean() < 0.1 and (labels[gland] > 0).mean() > 0.98

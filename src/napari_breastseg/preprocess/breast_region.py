@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_breastseg.case import Box, slices, whole
+from napari_breastseg.errors import InputError
 from napari_breastseg.preprocess.overview import Overview
 
 MARGIN = 8.0
@@ -96,7 +97,7 @@ def breast_mask(seen: Overview, shape: Sequence[int] | None = None) -> npt.NDArr
     Raises
     ------
     InputError
-        If the image is constant.
+        If the image is constant, or no breast is found.
     """
     region = breast_region(seen)
     body = np.stack([ndimage.binary_fill_holes(plane) for plane in ndimage.binary_opening(seen.body)])  # fat may be as dark as air
@@ -106,7 +107,10 @@ def breast_mask(seen: Overview, shape: Sequence[int] | None = None) -> npt.NDArr
     z, y, x = (_nearest(n, m) for n, m in zip(shape or seen.case.shape, body.shape, strict=True))
     mask: npt.NDArray[np.bool_] = (body & boxed)[np.ix_(z, y, x)]
     rows, columns = (_nearest(n, m) for n, m in zip((shape or seen.case.shape)[1:], region.inside.shape, strict=True))
-    return mask & region.inside[np.ix_(rows, columns)]
+    mask &= region.inside[np.ix_(rows, columns)]
+    if not mask.any():
+        raise InputError(f"No breast was found in {seen.case.name}. Check that it shows one, and that its phases are in order.")
+    return mask
 
 
 def _nearest(length: int, cells: int) -> npt.NDArray[np.intp]:
