@@ -89,6 +89,19 @@ def test_the_same_curves_and_seed_give_the_same_codebook_and_another_seed_does_n
     assert one.sha == same.sha != other.sha
 
 
+def test_the_number_of_threads_changes_nothing_and_is_left_alone() -> None:
+    curves, _ = families(0, 5, 1000)
+    threads, shas = torch.get_num_threads(), set()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            shas.add(run(fit_clusters([curves], FitSettings(steps=60))).sha)
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert len(shas) == 1
+
+
 def test_fitting_leaves_the_global_random_numbers_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)

@@ -110,31 +110,28 @@ class _Sums:
     """Sums of curves and of their squares for each label."""
 
     def __init__(self, labels: int, seconds: tuple[float, ...], floor: float) -> None:
-        self._labels, self._baselines, self._floor = labels, count_baselines(seconds), np.float32(floor)
-        self._pe = np.zeros((labels, 1 + 2 * len(seconds)))
-        self._normalised = np.zeros((labels, 1 + 2 * len(seconds)))
+        self._baselines, self._floor = count_baselines(seconds), np.float32(floor)
+        self._pe = np.zeros((1 + 2 * len(seconds), labels + 1))
+        self._normalised = np.zeros((1 + 2 * len(seconds), labels + 1))
 
     def add(self, labels: Labels, signals: Array, values: Array) -> None:
         before = signals[: self._baselines].mean(axis=0)
         counted = before >= self._floor
-        enhancement = 100 * (signals / np.where(counted, before, 1) - 1)
-        member = (labels == np.arange(1, self._labels + 1)[:, None]).astype(np.float64)
-        self._normalised += member @ _powers(values)
-        self._pe += (member * counted) @ _powers(enhancement)
+        self._normalised += self._by_label(labels, values)
+        self._pe += self._by_label(labels[counted], 100 * (signals[:, counted] / before[counted] - 1))
+
+    def _by_label(self, labels: Labels, curves: Array) -> Curve:
+        """Add up one, the curves and their squares, shape (1 + 2 phases, label)."""
+        wide = curves.astype(np.float64)
+        rows = (np.ones(len(labels)), *wide, *wide**2)
+        return np.stack([np.bincount(labels, row, self._pe.shape[1]) for row in rows])
 
     def curves(self) -> dict[int, ClusterCurve]:
-        found = np.flatnonzero(self._normalised[:, 0])
-        return {
-            int(k) + 1: ClusterCurve(int(self._normalised[k, 0]), *_moments(self._pe[k]), *_moments(self._normalised[k])) for k in found
-        }
-
-
-def _powers(curves: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """One, the curve and its square, shape (voxel, 1 + 2 phases)."""
-    wide = curves.astype(np.float64)
-    return np.concatenate([np.ones((1, curves.shape[1])), wide, wide**2]).T
+        """Return the means and deviations of the labels that have voxels."""
+        found = np.flatnonzero(self._normalised[0]).tolist()
+        return {k: ClusterCurve(int(self._normalised[0, k]), *_moments(self._pe[:, k]), *_moments(self._normalised[:, k])) for k in found}
 
 
 def _moments(sums: Curve) -> tuple[Curve, Curve]:
-    total, squares = np.split(sums[1:] / max(sums[0], 1), 2)
-    return total, np.sqrt(np.maximum(squares - total**2, 0))
+    mean, square = np.split(sums[1:] / max(sums[0], 1), 2)
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))

@@ -14,6 +14,7 @@ from napari_breastseg.kinetics.clustering.codebook import Codebook, canonical_or
 from napari_breastseg.kinetics.clustering.curves import Batch, Curves, draw_batch
 from napari_breastseg.kinetics.clustering.grid import grid_of
 from napari_breastseg.kinetics.clustering.quantiser import MovingCodebook, nearest, spread_codes
+from napari_breastseg.kinetics.clustering.threads import one_thread
 from napari_breastseg.kinetics.clustering.vqvae import (
     FEATURES,
     OBJECTIVES,
@@ -60,7 +61,7 @@ class FitSettings:
         "ema", "standard" or "paper"; see :func:`~napari_breastseg.kinetics.clustering.vqvae.code_loss`. Codes that nobody uses are
         restarted with "ema" alone; "paper", a negative control, has codes from the first step on.
     seed : int
-        The same curves, settings and seed give the same codebook.
+        The same curves, settings and seed give the same codebook, on any number of threads.
 
     Raises
     ------
@@ -155,12 +156,14 @@ class _Fit:
         self.optimiser = torch.optim.Adam([*self.network.parameters(), self.learned], settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, -(-settings.steps // RATE_STEPS), 0.5)
 
+    @one_thread()
     def learn_shapes(self) -> None:
         """Take one step without codes."""
         batch = self._draw()
         decoded = self.network.decode(self.network.encode(batch.nodes, batch.mask))
         self._descend(reconstruction_error(decoded, batch.nodes, batch.mask))
 
+    @one_thread()
     def start_codes(self) -> None:
         """Spread the codes over one batch of encodings."""
         batch = self._draw()
@@ -169,6 +172,7 @@ class _Fit:
             self.learned.copy_(codes)
         self.moving = MovingCodebook(codes)
 
+    @one_thread()
     def learn_codes(self, restart: bool) -> None:
         """Take one step with codes."""
         objective, early = self.settings.objective, bool(self.rng.random() < EARLY)
@@ -184,6 +188,7 @@ class _Fit:
                 self.moving.restart(encoded.detach(), self.generator)
         self.status = _status(error, encoded, index, self.settings.clusters)
 
+    @one_thread()
     def codebook(self) -> Codebook:
         """Freeze what was fitted."""
         reach = max(grid_of(case.seconds).reach for case in self.cases)

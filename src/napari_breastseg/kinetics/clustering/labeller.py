@@ -11,6 +11,7 @@ from torch import Tensor
 
 from napari_breastseg.kinetics.clustering.codebook import Codebook
 from napari_breastseg.kinetics.clustering.grid import NODES, Array, grid_of
+from napari_breastseg.kinetics.clustering.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Labeller:
     def label(self, values: Array) -> npt.NDArray[np.uint8]:
         """Return the cluster, from 1 on, of normalised curves, shape (phase, voxel)."""
         (w1, w2, w3), (b1, b2, b3) = self.weights, self.biases
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             hidden = torch.addmm(b1, w1, torch.from_numpy(values)).relu_()
             hidden = torch.addmm(b2, w2, hidden).relu_()
             labels: npt.NDArray[np.uint8] = torch.addmm(b3, w3, hidden).argmin(0).numpy().astype(np.uint8)
