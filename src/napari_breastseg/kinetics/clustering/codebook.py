@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
@@ -76,7 +77,7 @@ class Codebook:
         return tensors
 
 
-def canonical_order(decoded: Array) -> Any:
+def canonical_order(decoded: Array) -> npt.NDArray[np.intp]:
     """Order clusters by their curves, shape (cluster, node): from slow to fast uptake, then from persistent to wash-out.
 
     Uptake is the rise to the first node after the injection; wash-out is what is lost from the greatest to the last node.
