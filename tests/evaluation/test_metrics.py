@@ -12,8 +12,10 @@ from skimage.measure import marching_cubes, mesh_surface_area
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.metrics import (
     area_under_clicks,
+    asd,
     counts,
     dice,
+    hd95,
     iou,
     nsd,
     precision,
@@ -112,3 +114,30 @@ def test_the_area_leaves_the_step_before_the_clicks_out() -> None:
     assert area_under_clicks([0.0, 1, 1, 1, 1, 1]) == 4.0
     assert area_under_clicks([9.0, 0.0, 0.2, 0.4, 0.6, 0.8]) == pytest.approx(1.6)
     assert area_under_clicks([0.5, 0.6, 0.7, 0.7, 0.8, 0.9]) == pytest.approx(0.3 + 0.7 + 0.7 + 0.8 + 0.45)
+
+
+def test_the_surfaces_of_two_balls_about_one_centre_lie_their_difference_apart() -> None:
+    """On voxels of 1 x 0.5 x 0.5 mm; a surface is known to a voxel."""
+    z, y, x = np.ogrid[-12:13, -24:25, -24:25]
+    away = np.sqrt(z**2 + (0.5 * y) ** 2 + (0.5 * x) ** 2)
+    small, large = away <= 6, away <= 10
+    assert hd95(small, large, (1.0, 0.5, 0.5)) == pytest.approx(4, abs=0.5)
+    assert asd(small, large, (1.0, 0.5, 0.5)) == pytest.approx(4, abs=0.5)
+    assert hd95(small, large, (2.0, 1.0, 1.0)) == pytest.approx(2 * hd95(small, large, (1.0, 0.5, 0.5)), rel=1e-5)
+
+
+def test_a_shift_moves_the_furthest_surfaces_by_itself() -> None:
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[5:10, 5:10, 5:10] = 1
+    shifted = np.roll(mask, 3, axis=2)
+    assert hd95(mask, shifted, (1.0, 1.0, 2.0)) == pytest.approx(6)
+    assert 0 < asd(mask, shifted, (1.0, 1.0, 2.0)) < 6
+    assert hd95(mask, mask, (1.0, 1.0, 2.0)) == asd(mask, mask, (1.0, 1.0, 2.0)) == 0
+
+
+@pytest.mark.parametrize("measure", [hd95, asd])
+def test_a_distance_to_nothing_is_no_number(measure: Callable[..., float]) -> None:
+    mask = np.zeros((4, 4, 4), np.uint8)
+    mask[1, 1, 1] = 1
+    for one, other in ((mask, 0 * mask), (0 * mask, mask), (0 * mask, 0 * mask)):
+        assert np.isnan(measure(one, other, (1.0, 1.0, 1.0)))

@@ -157,7 +157,8 @@ def _trained(run: Run, training: Sequence[LabelledCase], settings: Reproduction,
         own = prepared / run.preset.inputs.__name__  # networks that see the same share what was prepared
         weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=own)
         write_atomically(path, safetensors.torch.save({key: value.cpu().contiguous() for key, value in weights.items()}))
-        (run.place / "state.safetensors").unlink()  # the optimiser's moments, twice the weights
+        for state in run.place.glob("*state.safetensors"):  # each holds the optimiser's moments, twice the weights
+            state.unlink()
     content = path.read_bytes()
     return Model(run.preset, safetensors.torch.load(content), {}, hashlib.sha256(content).hexdigest(), path)
 
