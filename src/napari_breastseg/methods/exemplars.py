@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.case import Case
-from napari_breastseg.phantom import make_phantom
+from napari_breastseg.phantom import Phantom, make_phantom
 
 Exemplar = tuple[Case, npt.NDArray[np.uint8]]
 
@@ -18,6 +18,11 @@ def two_phases(seed: int, shape: tuple[int, int, int]) -> Exemplar:
 
 
 def series(seed: int, shape: tuple[int, int, int]) -> Exemplar:
-    """Return a phantom of 4 to 6 phases with up to two benign masses, which only their kinetics tell from tumours, and its tumours."""
-    phantom = make_phantom(seed, shape, phases=4 + seed % 3, benign=seed % 3)
+    """Return a :func:`series_phantom` and its tumours."""
+    phantom = series_phantom(seed, shape)
     return phantom.case, phantom.tumour
+
+
+def series_phantom(seed: int, shape: tuple[int, int, int]) -> Phantom:
+    """Return a phantom of 4 to 6 phases with up to two benign masses, which only their kinetics tell from tumours."""
+    return make_phantom(seed, shape, phases=4 + seed % 3, benign=seed % 3)
