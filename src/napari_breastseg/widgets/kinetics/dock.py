@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import napari
-from qtpy.QtCore import QSize
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_breastseg.errors import InputError
 from napari_breastseg.widgets.desk.messages import inform, plain
 from napari_breastseg.widgets.kinetics.cursor import CursorCurve
 from napari_breastseg.widgets.kinetics.curve import CurvePanel
-from napari_breastseg.widgets.kinetics.docked import Docked
 from napari_breastseg.widgets.kinetics.export import export
 from napari_breastseg.widgets.kinetics.lesion import LesionWatch
 from napari_breastseg.widgets.kinetics.overlays import OverlaysPanel
@@ -20,6 +19,7 @@ from napari_breastseg.widgets.kinetics.pins import PinsPanel
 from napari_breastseg.widgets.kinetics.settings import SettingsPanel
 from napari_breastseg.widgets.kinetics.study import Study
 from napari_breastseg.widgets.kinetics.volume import LesionPanel
+from napari_breastseg.widgets.parts.docked import Docked
 from napari_breastseg.widgets.parts.section import button, text
 
 
@@ -51,14 +51,10 @@ class KineticsWidget(Docked):
             self.curve, self.pins, self.lesion, self.overlays, self.settings, self.export, self.exported,
         )  # fmt: skip
         self.fill(self.hint, *self._panels)
-        self.setMinimumWidth(330)
+        self.scroll_area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.study.changed.connect(self._on_case)
         self._on_case()
         self.study.look()
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        """Ask for enough room for the curve, its figures and the lesion."""
-        return QSize(360, 860)
 
     def leave(self, window_closes: bool) -> None:
         """Stop what runs, give the key back and take the layers away, which a window that closes does itself."""

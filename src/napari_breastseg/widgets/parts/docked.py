@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QFrame, QMainWindow, QScrollArea, QSlider, QVBoxLayout, QWidget
 
 
@@ -28,11 +28,11 @@ class Docked(QWidget):
             for control in content.findChildren(kind):
                 control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
                 control.installEventFilter(self)
-        scroll = QScrollArea()
+        scroll = self.scroll_area = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
+        self.setMinimumWidth(330)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
@@ -41,9 +41,17 @@ class Docked(QWidget):
         if app is not None:
             app.aboutToQuit.connect(self.shut)
 
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Ask for enough room for a column of figures and buttons."""
+        return QSize(360, 860)
+
     def leave(self, window_closes: bool) -> None:
         """Leave the viewer as it was found; if its window closes too, only stop what runs."""
         raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Stop what runs: the widgets are destroyed, and nobody called :meth:`leave`."""
+        self.leave(window_closes=True)
 
     def shut(self) -> None:
         """Leave the viewer; a second call does nothing."""
@@ -58,7 +66,7 @@ class Docked(QWidget):
     def _gone(self) -> None:
         if not self.closed:
             self.closed = True
-            self.leave(window_closes=True)
+            self.abandon()
 
     def event(self, event: QEvent | None) -> bool:
         """Notice when napari's dock takes this widget, and when it lets go of it, which is what its close button does."""
@@ -70,7 +78,10 @@ class Docked(QWidget):
         return bool(super().event(event))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
-        """Shut when the window closes; a close that the person took back in napari's dialog is none."""
+        """Shut when the window closes; a close that the person took back in napari's dialog is none.
+
+        A wheel that scrolls the dock must not change the values that it passes over.
+        """
         if event is not None and event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
             event.ignore()
             return True
