@@ -53,6 +53,28 @@ def test_the_figures_of_a_lesion_are_those_of_its_signals(cli: Callable[..., Any
     assert json.loads((tmp_path / "out" / "kinetics.json").read_text())["lesion"] == answer["lesion"]
 
 
+def test_the_background_is_measured_where_the_gland_is_given(cli: Callable[..., Any], examination: Path, tmp_path: Path) -> None:
+    """The gland's signal rises from 50 to 70, but for what lies within 5 mm of the lesion, which rises more."""
+    gland = np.zeros((20, 16, 12), np.uint8)
+    gland[6:, 5:10, 3:8] = 1
+    for index, phase in enumerate(sorted(examination.glob("*.nii.gz"))):
+        image = np.asarray(nib.load(phase).dataobj).copy()
+        image[11:] = 50 + 40 * (index > 0)
+        image[15:] = 50 + 20 * (index > 0)  # the lesion ends at 10, and voxels are 1 mm wide along this axis
+        nib.save(nib.Nifti1Image(image, AFFINE), phase)
+    nib.save(nib.Nifti1Image(gland, AFFINE), tmp_path / "gland.nii.gz")
+    masks = ["--mask", tmp_path / "mask.nii.gz", "--gland", tmp_path / "gland.nii.gz"]
+    said = cli("kinetics", examination, *masks, "--json")
+    assert said.answer["background_enhancement_percent"] == pytest.approx(40)
+    assert "40 % of the fibroglandular tissue" in cli("kinetics", examination, *masks).out
+    alone = cli("kinetics", examination, *masks[2:])
+    assert alone.code == 0 and "BPE" in alone.out and "volume" not in alone.out
+    gland[:] = 0
+    nib.save(nib.Nifti1Image(gland, AFFINE), tmp_path / "gland.nii.gz")
+    refused = cli("kinetics", examination, *masks)
+    assert refused.code == 1 and "fibroglandular tissue is empty" in refused.err
+
+
 def test_people_read_words(cli: Callable[..., Any], examination: Path, tmp_path: Path) -> None:
     said = cli("kinetics", examination, "--mask", tmp_path / "mask.nii.gz")
     assert said.code == 0

@@ -23,6 +23,7 @@ MAPS = ("pe", "ser", "wash_in", "wash_out", "type")
 def kinetics(
     image: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder with one NIfTI file per phase, or one file with all phases.")],
     mask: Annotated[Path | None, typer.Option(help="Mask of the lesion, as `predict` writes it.")] = None,
+    gland: Annotated[Path | None, typer.Option(help="Mask of the fibroglandular tissue, for its background enhancement (BPE).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for maps, curves and figures.")] = None,
     times: Annotated[str | None, typer.Option(help="Seconds of each phase, separated by commas.")] = None,
     injection: Annotated[float | None, typer.Option(help="When contrast was injected, s on the same clock.")] = None,
@@ -33,7 +34,7 @@ def kinetics(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure contrast kinetics: PE, SER, slopes, curve types, FTV; maps of all of them with --out, figures of a lesion with --mask."""
+    """Measure contrast kinetics: PE, SER, slopes, curve types, FTV, BPE; maps with --out, figures of a lesion with --mask."""
     if clusters and out is None:
         raise typer.BadParameter("--clusters needs --out.")
     with report(as_json, debug) as speaker:
@@ -41,24 +42,24 @@ def kinetics(
         from napari_breastseg.kinetics import Thresholds
 
         case = read_case(image, seconds_of(times))
-        answer = _measure(speaker, case, mask, out, injection, Thresholds(uptake=uptake, change=change), clusters, overwrite)
+        answer = _measure(speaker, case, mask, gland, out, injection, Thresholds(uptake=uptake, change=change), clusters, overwrite)
         speaker.answer(answer, kinetics_table(answer), *([] if out is None else [f"Maps, curves and figures in {out}"]))
 
 
 def _measure(
-    speaker: Report, case: Case, mask: Path | None, out: Path | None, injection: float | None, limits: Thresholds, clusters: bool,
-    overwrite: bool,
+    speaker: Report, case: Case, mask: Path | None, gland: Path | None, out: Path | None, injection: float | None, limits: Thresholds,
+    clusters: bool, overwrite: bool,
 ) -> dict[str, Any]:  # fmt: skip
     from napari_breastseg.io import read_mask
     from napari_breastseg.io.atomic import write_atomically
-    from napari_breastseg.kinetics import functional_tumour_volume, lesion_kinetics, timing_of
+    from napari_breastseg.kinetics import background_enhancement, functional_tumour_volume, lesion_kinetics, timing_of
     from napari_breastseg.kinetics.facts import Placed, curve_table, kinetic_facts
     from napari_breastseg.kinetics.ftv import MARGIN_MM, around
 
     timing = timing_of(case, injection)
     for note in timing.notes:
         speaker.say(note)
-    lesion = ftv = None
+    tumour = lesion = ftv = None
     curves: dict[str, Placed] = {}
     if mask is not None:
         tumour = read_mask(mask, case)
@@ -67,7 +68,8 @@ def _measure(
         if timing.delayed:
             region = around(case, tumour).astype("uint8")
             ftv = functional_tumour_volume(case, timing, region), f"the tumour's box and {MARGIN_MM:.0f} mm around it"
-    facts = kinetic_facts(case, timing, limits, curves, lesion, ftv)
+    background = None if gland is None else background_enhancement(case, timing, read_mask(gland, case), tumour)
+    facts = kinetic_facts(case, timing, limits, curves, lesion, ftv, background)
     if out is None:
         return {**facts, "files": {}}
     _claim(out, overwrite)
@@ -78,20 +80,23 @@ def _measure(
 
 
 def kinetics_table(answer: dict[str, Any]) -> Table | str:
-    """Draw what was measured of the lesion."""
-    lesion, ftv = answer["lesion"], answer["functional_tumour_volume"]
-    if lesion is None:
+    """Draw what was measured of the lesion and of the background."""
+    lesion, ftv, background = (answer[key] for key in ("lesion", "functional_tumour_volume", "background_enhancement_percent"))
+    if lesion is None and background is None:
         return "No mask was given, so no lesion was measured. Give one with --mask."
-    curve = answer["curves"]["lesion"]
-    table = Table("", "", title=f"Kinetics of the lesion in {answer['case']}", box=None, show_header=False, title_justify="left")
-    table.add_row("volume", f"{lesion['ml']:.2f} mL")
-    table.add_row("PE", f"{curve['pe']:.0f} % (highest neighbourhood {lesion['peak_pe']:.0f} %), {curve['initial']} initial rise")
-    if lesion["shares_percent"] is not None:
-        table.add_row("curve", f"{curve['type']}, SER {curve['ser']:.2f}")
-        table.add_row("voxels", ", ".join(f"{share:.0f} % {name}" for name, share in lesion["shares_percent"].items()))
-        table.add_row("worst curve", lesion["worst"]["words"])
+    table = Table("", "", title=f"Kinetics of {answer['case']}", box=None, show_header=False, title_justify="left")
+    if lesion is not None:
+        curve = answer["curves"]["lesion"]
+        table.add_row("volume", f"{lesion['ml']:.2f} mL")
+        table.add_row("PE", f"{curve['pe']:.0f} % (highest neighbourhood {lesion['peak_pe']:.0f} %), {curve['initial']} initial rise")
+        if lesion["shares_percent"] is not None:
+            table.add_row("curve", f"{curve['type']}, SER {curve['ser']:.2f}")
+            table.add_row("voxels", ", ".join(f"{share:.0f} % {name}" for name, share in lesion["shares_percent"].items()))
+            table.add_row("worst curve", lesion["worst"]["words"])
     if ftv is not None:
         table.add_row(ftv["name"], f"{ftv['ml']:.2f} mL in {ftv['region']}; {ftv['reason']}")
+    if background is not None:
+        table.add_row("BPE", f"{background:.0f} % of the fibroglandular tissue given")
     return table
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import Case
+from napari_breastseg.case import TUMOUR, Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.kinetics.curves import baseline, percent_enhancement
 from napari_breastseg.kinetics.lesion import lesion_curve
@@ -43,7 +43,7 @@ def background_enhancement(case: Case, timing: Timing, gland: npt.NDArray[Any], 
         If nothing is left of the tissue, a mask is not on the case's grid, or the times are not those of this case.
     """
     healthy = inside(case, gland, "The mask of the fibroglandular tissue")
-    if tumour is not None and np.any(tumour):
+    if tumour is not None and np.any(tumour == TUMOUR):
         away = ndimage.distance_transform_edt(~inside(case, tumour, "The tumour's mask"), case.geometry.spacing)
         healthy = healthy & (away > MARGIN_MM)
         if not healthy.any():

@@ -25,7 +25,7 @@ COLUMNS = (
 
 def kinetic_facts(
     case: Case, timing: Timing, thresholds: Thresholds, curves: Mapping[str, Placed], lesion: LesionKinetics | None,
-    ftv: tuple[Ftv, str] | None,
+    ftv: tuple[Ftv, str] | None, background: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return all that was measured of a case.
 
@@ -39,6 +39,8 @@ def kinetic_facts(
     lesion : LesionKinetics, optional
     ftv : (Ftv, str), optional
         With where it was measured, in words.
+    background : float, optional
+        Enhancement of the fibroglandular tissue, %.
     """
     return {
         "case": case.name,
@@ -48,6 +50,7 @@ def kinetic_facts(
         "curves": {name: _summary(curve, place, timing, thresholds) for name, (curve, place) in curves.items()},
         "lesion": None if lesion is None else _lesion(lesion),
         "functional_tumour_volume": None if ftv is None else _ftv(*ftv),
+        "background_enhancement_percent": background,
         "software": software(),
     }
 

@@ -316,6 +316,26 @@ def test_an_empty_region_is_told_in_words(alone: KineticsWidget, exam: Case, cal
     assert len(notices) == 1 and "empty" in notices[0] and alone.lesion.ftv is None
 
 
+def test_the_background_is_that_of_the_gland_that_was_labelled(alone: KineticsWidget, exam: Case, calm: Settled) -> None:
+    panel, viewer = alone.background, alone.study.viewer
+    assert not panel.measure.isEnabled()
+    gland = np.zeros(exam.shape, np.uint8)
+    gland[:, -3:] = 7
+    tumour = np.asarray(viewer.layers["Tumour"].data) == 1
+    viewer.add_labels(gland, name="gland", scale=(2.0, 1.5, 1.0))
+    calm(alone)
+    panel.gland.setCurrentText("gland")
+    panel.measure.click()
+    calm(alone)
+    away = (gland > 0) & (ndimage.distance_transform_edt(~tumour, (2.0, 1.5, 1.0)) > 5)
+    before, after = (exam.images[phase][away].astype(np.float64).mean() for phase in (0, 2))
+    assert panel.percent == pytest.approx(100 * (after / before - 1), rel=1e-5)
+    assert f"BPE {panel.percent:+.0f} %" in panel.result.text()
+    viewer.layers["Tumour"].paint((2, 2, 2), 1)
+    calm(alone)
+    assert panel.percent is None and not panel.result.isVisibleTo(alone)
+
+
 def test_the_export_holds_curves_figures_and_the_plot(
     pinned: KineticsWidget, exam: Case, tmp_path: Path, calm: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:

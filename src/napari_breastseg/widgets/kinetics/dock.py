@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_breastseg.errors import InputError
 from napari_breastseg.widgets.desk.messages import inform, plain
+from napari_breastseg.widgets.kinetics.background import BackgroundPanel
 from napari_breastseg.widgets.kinetics.cursor import CursorCurve
 from napari_breastseg.widgets.kinetics.curve import CurvePanel
 from napari_breastseg.widgets.kinetics.export import export
@@ -43,12 +44,13 @@ class KineticsWidget(Docked):
         self.curve = CurvePanel(self.study, self.under_mouse, self.lesion_watch)
         self.pins = PinsPanel(self.study, self.under_mouse, self.curve.plot)
         self.lesion = LesionPanel(self.study, self.lesion_watch)
+        self.background = BackgroundPanel(self.study, self.lesion_watch)
         self.overlays = OverlaysPanel(self.study, self.curve.plot)
         self.settings = SettingsPanel(self.study)
         self.export = button("Export ...", "Write the curves, the figures and the plot into a new folder", self._export)
         self.exported = text("")
         self._panels: tuple[QWidget, ...] = (
-            self.curve, self.pins, self.lesion, self.overlays, self.settings, self.export, self.exported,
+            self.curve, self.pins, self.lesion, self.background, self.overlays, self.settings, self.export, self.exported,
         )  # fmt: skip
         self.fill(self.hint, *self._panels)
         self.scroll_area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -92,6 +94,7 @@ class KineticsWidget(Docked):
             probes | {f"pin {pin.number}": pin.probe for pin in self.pins.pins},
             self.lesion_watch.kinetics,
             None if ftv is None else (ftv, self.lesion.measured_in),
+            self.background.percent,
             self.curve.plot.picture(names),
         )
         self.exported.setText(f"Written to {plain(str(made))}.")

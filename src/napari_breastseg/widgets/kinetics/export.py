@@ -17,7 +17,7 @@ from napari_breastseg.widgets.kinetics.cursor import Probe
 
 def export(
     folder: Path, case: Case, timing: Timing, thresholds: Thresholds, probes: Mapping[str, Probe],
-    lesion: LesionKinetics | None, ftv: tuple[Ftv, str] | None, picture: bytes,
+    lesion: LesionKinetics | None, ftv: tuple[Ftv, str] | None, background: float | None, picture: bytes,
 ) -> Path:  # fmt: skip
     """Write curves.csv, kinetics.json and plot.png into a new folder within `folder`, and return that.
 
@@ -27,6 +27,8 @@ def export(
         The cursor's curve and the pinned ones, by name.
     ftv : (Ftv, str), optional
         With where it was measured, in words.
+    background : float, optional
+        Enhancement of the fibroglandular tissue, %.
     picture : bytes
         PNG.
 
@@ -39,7 +41,7 @@ def export(
     curves: dict[str, Placed] = {name: (probe.curve, probe.index) for name, probe in probes.items()}
     if lesion is not None:
         curves["lesion"] = (lesion.curve, None)
-    facts = kinetic_facts(case, timing, thresholds, curves, lesion, ftv)
+    facts = kinetic_facts(case, timing, thresholds, curves, lesion, ftv, background)
     write_atomically(made / "curves.csv", curve_table(curves, timing).encode())
     write_atomically(made / "kinetics.json", json.dumps(facts, indent=2).encode())
     write_atomically(made / "plot.png", picture)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtWidgets import QComboBox, QGroupBox, QSizePolicy, QVBoxLayout
+from qtpy.QtWidgets import QGroupBox, QSizePolicy, QVBoxLayout
 
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
@@ -13,6 +13,7 @@ from napari_breastseg.kinetics.curves import CURVES
 from napari_breastseg.kinetics.ftv import MARGIN_MM, around
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.widgets.desk.messages import plain
+from napari_breastseg.widgets.kinetics.layer_choice import LayerChoice
 from napari_breastseg.widgets.kinetics.lesion import LesionWatch
 from napari_breastseg.widgets.kinetics.readout import SharesBar, Spotted, shares_in_words
 from napari_breastseg.widgets.kinetics.study import Study, labelled
@@ -20,35 +21,6 @@ from napari_breastseg.widgets.parts.section import JobBar, button, row, text
 
 BOX, NONE = f"Tumour's box + {MARGIN_MM:.0f} mm", "Nothing"
 EMPTY = "No lesion. Mark it on the layer Tumour."
-
-
-class LayerChoice(QComboBox):
-    """One fixed choice, and the layers of labels that are there."""
-
-    def __init__(self, fixed: str, tooltip: str) -> None:
-        super().__init__()
-        self._fixed = fixed
-        self._layers: list[Labels] = []
-        self.setToolTip(tooltip)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.offer([])
-
-    @property
-    def layer(self) -> Labels | None:
-        """The layer that is chosen; None for the fixed choice."""
-        place = self.currentIndex() - 1
-        return self._layers[place] if 0 <= place < len(self._layers) else None
-
-    def offer(self, layers: list[Labels]) -> None:
-        """Offer these layers; what was chosen stays chosen while it is there."""
-        chosen, self._layers = self.layer, layers
-        self.blockSignals(True)
-        self.clear()
-        self.addItems([self._fixed, *(plain(layer.name) for layer in layers)])
-        self.setCurrentIndex(layers.index(chosen) + 1 if chosen in layers else 0)
-        self.blockSignals(False)
 
 
 class LesionPanel(QGroupBox):
