@@ -1,7 +1,5 @@
 """What SimpleITK does for the alignment of phases: a rigid registration, and one resampling."""
 
-# mypy: untyped-calls-exclude=SimpleITK
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -14,6 +14,7 @@ from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.kinetics import Thresholds, Timing, timing_of
 from napari_breastseg.widgets.desk.jobs import JobRunner
+from napari_breastseg.widgets.view.camera import centre_on
 from napari_breastseg.widgets.view.layers import CASE, CASE_ID, ROLE, SESSION, role_of
 
 NOTHING = "Open a DCE-MRI examination with two or more phases: File > Open, or the dock Breast segmentation."
@@ -152,14 +153,8 @@ class Study(QObject):
 
     def go_to(self, index: Index) -> None:
         """Bring a voxel to the middle of the canvas."""
-        if self.layer is None:
-            return
-        dims, camera = self.viewer.dims, self.viewer.scene.camera
-        point = self.layer.data_to_world((*(0,) * (self.layer.ndim - 3), *index))[-3:]
-        for axis, place in enumerate(point):
-            dims.set_point(dims.ndim - 3 + axis, place)
-        shown = (point[dim - (dims.ndim - 3)] for dim in dims.displayed if dim >= dims.ndim - 3)
-        camera.center = (camera.center[0], *shown)[-3:]
+        if self.layer is not None:
+            centre_on(self.viewer, self.layer.data_to_world((*(0,) * (self.layer.ndim - 3), *index))[-3:])
 
     def _on_layers(self, event: Any = None) -> None:
         self._soon.start(0)

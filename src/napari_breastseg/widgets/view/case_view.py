@@ -15,6 +15,7 @@ from napari_breastseg.case import REFINED_WITH, Box, Case, Prediction, slices
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.widgets.desk.opening import Shown
 from napari_breastseg.widgets.view import layers
+from napari_breastseg.widgets.view.camera import centre_on
 from napari_breastseg.widgets.view.explain_layers import ROLES as EXPLANATION
 from napari_breastseg.widgets.view.lazy import Slabs, lazy
 from napari_breastseg.widgets.view.version_layers import ROLES as VERSIONS
@@ -236,12 +237,7 @@ class CaseView:
 
     def go_to(self, index: tuple[int, int, int]) -> None:
         """Bring a voxel (z, y, x) to the middle of the canvas."""
-        dims, camera = self._viewer.dims, self._viewer.scene.camera
-        lead = dims.ndim - 3
-        point = [i * spacing for i, spacing in zip(index, self.case.geometry.spacing, strict=True)]
-        for axis, place in enumerate(point):
-            dims.set_point(lead + axis, place)
-        camera.center = (camera.center[0], *(point[dim - lead] for dim in dims.displayed if dim >= lead))[-3:]
+        centre_on(self._viewer, [i * spacing for i, spacing in zip(index, self.case.geometry.spacing, strict=True)])
 
     def show_largest_slice(self, mask: npt.NDArray[np.uint8]) -> None:
         """Move to the slice that shows most tumour, unless the present one shows some."""
