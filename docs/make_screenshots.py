@@ -3,7 +3,8 @@
     make screenshots                                  (on Linux, on a virtual screen)
     python docs/make_screenshots.py [--out FOLDER]    (elsewhere, on the machine's own)
 
-The picture of Explain shows a real examination, and is made only where NAPARI_BREASTSEG_DATA names the folder that holds it.
+The pictures of Explain and of the kinetics show a real examination, and are made only where NAPARI_BREASTSEG_DATA names the folder that
+holds it.
 Nothing outside a temporary folder and the output folder is touched.
 """
 
@@ -104,9 +105,18 @@ class Driver:
         """Open the dock from the Layers menu."""
         from napari_breastseg.widgets.dock import BreastSegWidget
 
-        self.choose("Layers", "Segment", "Breast segmentation")
-        self.wait(lambda: bool(self.window.findChildren(BreastSegWidget)), 60)
-        (self.dock,) = self.window.findChildren(BreastSegWidget)
+        self._open(BreastSegWidget, "Segment", "Breast segmentation")
+
+    def open_kinetics(self) -> None:
+        """Open the dock of kinetics from the Layers menu."""
+        from napari_breastseg.widgets.kinetics.dock import KineticsWidget
+
+        self._open(KineticsWidget, "Measure", "Breast kinetics")
+
+    def _open(self, kind: type, *path: str) -> None:
+        self.choose("Layers", *path)
+        self.wait(lambda: bool(self.window.findChildren(kind)), 60)
+        (self.dock,) = self.window.findChildren(kind)
 
     def idle(self, seconds: float = HOUR) -> None:
         """Wait until no job runs and every stroke is saved."""
@@ -217,23 +227,60 @@ def real(out: Path, data: Path) -> None:
     driver.viewer.close()
 
 
+def kinetics(out: Path, data: Path) -> None:
+    """Show the kinetics of the real examination: its lesion's curve beside two others, curve types, and clusters of curves."""
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+
+    from napari_breastseg.io import read_mask
+    from napari_breastseg.widgets.view.layers import CASE, tumour_layer
+
+    driver = Driver(out)
+    folder = data / "duke_153" / "native_crop"
+    driver.viewer.open(str(folder), plugin="napari-breastseg")
+    case = driver.viewer.layers[0].metadata[CASE]
+    driver.viewer.add_layer(tumour_layer(read_mask(folder / "duke_153_tumour_semiauto.nii.gz", case), case.geometry, {}))
+    driver.open_kinetics()
+    dock = driver.dock
+    driver.wait(lambda: dock.lesion_watch.kinetics is not None, 60)
+    driver.viewer.scene.camera.zoom = 700 / 100.0
+    driver.click(dock.lesion.go)
+    canvas = next(w for w in driver.window.findChildren(object) if type(w).__name__.startswith("CanvasBackend"))
+    middle = QPoint(canvas.width() // 2, canvas.height() // 2)
+    for place in (middle, middle + QPoint(90, -60), middle + QPoint(-120, 40)):
+        QTest.mouseMove(canvas, place)
+        driver.pause(0.3)
+        QTest.keyClick(canvas, Qt.Key.Key_K)
+        driver.pause(0.3)
+    driver.click(dock.lesion.measure)
+    for name, file in (("Curve type", "07_kinetics.png"), ("Curve clusters", "08_clusters.png")):
+        dock.overlays.choice.setCurrentText(name)
+        driver.wait(lambda: not dock.study.jobs.busy, HOUR)
+        driver.pause(0.5)
+        dock.scroll_area.ensureWidgetVisible(dock.curve)
+        driver.picture(file)
+    driver.viewer.close()
+
+
 def main() -> None:
     """Make the pictures with settings and sessions in a temporary folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images", help="folder for the pictures")
-    parser.add_argument("--only", choices=("phantom", "real"), help="make the pictures of one of the two examinations")
+    parser.add_argument("--only", choices=("phantom", "real", "kinetics"), help="make some of the pictures")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     data = os.environ.get("NAPARI_BREASTSEG_DATA")
-    if arguments.only == "real" and not data:
+    if arguments.only in ("real", "kinetics") and not data:
         parser.error("NAPARI_BREASTSEG_DATA must name the folder of real examinations.")
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(HOME=folder, XDG_CONFIG_HOME=folder, NAPARI_CONFIG=str(Path(folder) / "napari.yaml"))
         os.environ.pop("XDG_DATA_HOME", None)
-        if arguments.only != "real":
+        if arguments.only in (None, "phantom"):
             tour(arguments.out)
-        if data and arguments.only != "phantom":
+        if data and arguments.only in (None, "real"):
             real(arguments.out, Path(data))
+        if data and arguments.only in (None, "kinetics"):
+            kinetics(arguments.out, Path(data))
 
 
 if __name__ == "__main__":

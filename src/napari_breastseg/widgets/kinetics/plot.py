@@ -231,7 +231,7 @@ class CurvePlot(pg.PlotWidget):
             return
         first, last = max(timing.seconds[0], EARLIEST), timing.seconds[-1]
         self.setXRange(min(first, 0.0), last, padding=0.04)
-        long_before = f" (baseline {-timing.seconds[0] / 60:.0f} min before)" if timing.seconds[0] < EARLIEST else ""
+        long_before = f", baseline \N{MINUS SIGN}{-timing.seconds[0] / 60:.0f} min" if timing.seconds[0] < EARLIEST else ""
         item.setLabel("bottom", f"{SECONDS}{long_before}")
         places = {timing.pe: "PE", **({timing.ser_late: "SER"} if timing.delayed else {})}
         pen = pg.mkPen(self._faint(120), style=Qt.PenStyle.DotLine)
