@@ -101,15 +101,16 @@ def main() -> None:
 
 
 def trained(name: str, out: Path) -> Model:
-    """Train an arm, or go on with it, or read its weights back."""
+    """Train an arm, or go on with it, or read its weights back, which are kept in half precision as weights that ship."""
     arm, path = ARMS[name], out / name / "weights.safetensors"
     if not path.is_file():
         config = TrainConfig(steps=arm.steps, phantoms=arm.phantoms, phantom_shape=SHAPE)
         prepared = out / "cases" / arm.preset.inputs.__name__
         weights = run(train_weights(arm.preset, config, out / name, device="cpu", prepared=prepared), partial(told, name))
-        write_atomically(path, safetensors.torch.save({key: value.contiguous() for key, value in weights.items()}))
+        write_atomically(path, safetensors.torch.save({key: value.half().contiguous() for key, value in weights.items()}))
     stored = path.read_bytes()
-    return Model(arm.preset, safetensors.torch.load(stored), {}, hashlib.sha256(stored).hexdigest(), path)
+    weights = {key: value.float() for key, value in safetensors.torch.load(stored).items()}
+    return Model(arm.preset, weights, {}, hashlib.sha256(stored).hexdigest(), path)
 
 
 def told(name: str, progress: Progress) -> None:

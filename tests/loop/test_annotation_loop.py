@@ -57,6 +57,19 @@ def test_the_session_begins_with_the_given_model(session: Session, loop: Annotat
     assert AnnotationLoop(session, "no such model").session.current_model == weights.stem
 
 
+def test_each_method_goes_on_with_its_own_latest_version(session: Session, loop: AnnotationLoop, weights: Path) -> None:
+    starter = load_model("hcnet").sha
+    loop.use_method("hcma-unet")
+    assert session.current_model == weights.stem
+    loop.use_method("hcnet")
+    assert session.current_model == starter
+    loop.use_method("hcma-unet")
+    assert session.current_model == weights.stem
+    with pytest.raises(ModelError):
+        loop.use_method("no such method")
+    assert session.current_model == weights.stem and len(session.models()) == 2
+
+
 def test_an_unknown_model_leaves_the_session_empty(session: Session) -> None:
     with pytest.raises(ModelError):
         AnnotationLoop(session, "no such model")

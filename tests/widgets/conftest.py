@@ -50,6 +50,10 @@ class FakeLoop:
     scheduler: str = ""
     closed: list[str] = field(default_factory=list)
     regions: list[str] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+
+    def use_method(self, method: str) -> None:
+        self.methods.append(method)
 
     def predict(self, case_id: str, region: str = "breast") -> Job[Prediction]:
         assert self.session is not None
@@ -124,7 +128,7 @@ class FakeLoop:
 def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
     fake = FakeLoop()
 
-    def make(session: Session, device: str, scheduler: str = "") -> FakeLoop:
+    def make(session: Session, device: str, scheduler: str = "", model: str = "") -> FakeLoop:
         fake.session, fake.scheduler = session, scheduler
         return fake
 

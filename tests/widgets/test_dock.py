@@ -443,6 +443,27 @@ def test_an_error_in_a_job_becomes_one_sentence(
     assert dock_with_case.predict.predict.isEnabled()
 
 
+def test_every_method_can_be_chosen(predicted: BreastSegWidget, settled: Any, loop: FakeLoop, tmp_path: Any) -> None:
+    """What is chosen counts from Predict on; what is in use is said, and what Versions puts in use is chosen."""
+    from safetensors.numpy import save_file
+
+    from napari_breastseg.methods import DEFAULT
+
+    section, session = predicted.predict, predicted.desk.session
+    assert {section.method.itemData(place) for place in range(section.method.count())} == set(DEFAULT)
+    section.method.setCurrentText("TSESNet")
+    predicted.desk.changed.emit()
+    section.predict.click()
+    settled(predicted)
+    assert loop.methods == ["hcma-unet", "tsesnet"]
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "w.safetensors")
+    sha = session.add_model(tmp_path / "w.safetensors", {"preset": "hcnet/compact"})
+    session.use_model(sha)
+    predicted.desk.changed.emit()
+    assert section.method.currentText() == "HCNet"
+    assert section.model.text() == f"In use: HCNet, version {sha[:8]}"
+
+
 def test_versions_lists_models_and_goes_back_to_one(predicted: BreastSegWidget, settled: Any, tmp_path: Any) -> None:
     from safetensors.numpy import save_file
 

@@ -95,6 +95,30 @@ class AnnotationLoop:
         self.session.use_model(sha)
         return sha
 
+    def use_method(self, method: str) -> None:
+        """Make the latest version of a method that was in use in this session current, or else its starter weights.
+
+        Nothing changes if the current model is of that method.
+
+        Parameters
+        ----------
+        method : str
+            "tsesnet", for instance.
+
+        Raises
+        ------
+        ModelError
+            If no weights come with the method.
+        """
+        of = {row.sha: str(row.card.get("preset", "")).split("/")[0] for row in self.session.models() if row.adopted}
+        if of.get(self._current()) == method:
+            return
+        versions = [sha for sha, its in of.items() if its == method]
+        if versions:
+            self.session.use_model(versions[-1])
+        else:
+            self.use(method)
+
     def predict(self, case_id: str, region: Region = "breast", mirror: bool = False) -> Job[Prediction]:
         """Predict a case with the current model and store the prediction; a cancelled one is not stored.
 

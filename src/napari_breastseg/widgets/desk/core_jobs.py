@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from napari_breastseg.loop.queue import Suggestion
 
 
-def predicting(session: Session, case_id: str, device: str, region: Region) -> Job[Prediction]:
-    """Predict a case with the session's current model, store the prediction, and return it as stored, which keeps the memory free."""
+def predicting(session: Session, case_id: str, device: str, region: Region, method: str) -> Job[Prediction]:
+    """Predict a case with the session's version of a method, store the prediction, and return it as stored, which keeps the memory free."""
     yield Progress(0, 1, "Loading the model")
-    made = yield from make_loop(session, device).predict(case_id, region)
+    loop = make_loop(session, device, model=method)
+    loop.use_method(method)
+    made = yield from loop.predict(case_id, region)
     return session.prediction(case_id, in_memory=False) or made
 
 
@@ -96,10 +98,10 @@ def explaining(
     return (yield from explain(case, chosen, mask, device=device, region=region))
 
 
-def make_loop(session: Session, device: str, scheduler: str = "") -> AnnotationLoop:
-    """Return the annotation loop of a session."""
+def make_loop(session: Session, device: str, scheduler: str = "", model: str = "hcma-unet") -> AnnotationLoop:
+    """Return the annotation loop of a session, which begins with `model` if it has none."""
     from napari_breastseg import compute
     from napari_breastseg.loop import AnnotationLoop
 
     where = compute.on_scheduler(scheduler) if scheduler else compute.in_child
-    return AnnotationLoop(session, device=device, where=where)
+    return AnnotationLoop(session, model, device, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_breastseg.case import Prediction
@@ -17,8 +18,15 @@ from napari_breastseg.widgets.parts.section import JobBar, Section, button, row,
 
 if TYPE_CHECKING:
     from napari_breastseg.inference.grids import Region
+    from napari_breastseg.session import Session
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+METHODS = {
+    "hcma-unet": ("HCMA-UNet", "the first phase after contrast and the one before"),
+    "tsesnet": ("TSESNet", "all phases of a series and their times"),
+    "hcnet": ("HCNet", "the image before contrast alone"),
+}
+"""What can be chosen: its name, and what it looks at."""
 
 
 class PredictSection(Section):
@@ -28,6 +36,11 @@ class PredictSection(Section):
         super().__init__("2 · Predict", desk)
         self.model = text("")
         self.model.setToolTip("The model that predicts. It changes when a learning round is adopted, or in Versions.")
+        self.method = QComboBox()
+        for place, (method, (name, seen)) in enumerate(METHODS.items()):
+            self.method.addItem(name, method)
+            self.method.setItemData(place, f"Looks at {seen}", Qt.ItemDataRole.ToolTipRole)
+        self.method.setToolTip("".join(f"<p><b>{name}</b> looks at {seen}.</p>" for name, seen in METHODS.values()))
         self.device = QComboBox()
         self.device.addItems(DEVICES)
         self.device.setToolTip("Where to compute: auto takes a CUDA or Apple GPU if there is one that works, else the CPU")
@@ -37,6 +50,7 @@ class PredictSection(Section):
             "Look behind the chest wall and beside the breasts, too: slower, in case a part of a breast was left out"
         )
         self.bar = JobBar(desk, "predict")
+        self.column.addLayout(row("Method", self.method, stretch=1))
         self.column.addWidget(self.model)
         self.column.addLayout(row("Compute on", self.device, self.predict, stretch=2))
         self.column.addWidget(self.everywhere)
@@ -46,18 +60,27 @@ class PredictSection(Section):
         desk.jobs.cancelled.connect(self._on_cancelled)
         desk.saved.connect(lambda _: self._tell())
         self._said = ""
+        self._shown: str | None = None
+        self.model.setVisible(False)
         self.refresh()
 
     def refresh(self) -> None:
         """Show the current model and how the prediction stands."""
         desk = self.desk
-        current = None if desk.session is None else desk.session.current_model
-        self.model.setText("Model: HCMA-UNet, " + ("starter version" if current is None else f"version {escape(current[:8])}"))
+        if desk.session is not None and desk.session.current_model != self._shown:
+            self._show_model(desk.session)  # later, what the person chooses instead waits for Predict
         ready = desk.view is not None and not desk.read_only
         self.predict.setEnabled(ready and not desk.jobs.busy)
-        for choice in (self.device, self.everywhere):
+        for choice in (self.method, self.device, self.everywhere):
             choice.setEnabled(ready and not desk.jobs.busy)
         self._tell()
+
+    def _show_model(self, session: Session) -> None:
+        self._shown = current = session.current_model
+        card = next((row.card for row in session.models() if row.sha == current), {})
+        self.method.setCurrentIndex(max(0, self.method.findData(str(card.get("preset", "")).split("/")[0])))
+        self.model.setText("" if current is None else f"In use: {self.method.currentText()}, version {escape(current[:8])}")
+        self.model.setVisible(current is not None)
 
     def _tell(self) -> None:
         desk = self.desk
@@ -80,12 +103,12 @@ class PredictSection(Section):
         """Predict the case in front of the person."""
         desk = self.desk
         session, case_id, view, device = desk.session, desk.case_id, desk.view, self.device.currentText()
-        region = self.region()
+        region, method = self.region(), str(self.method.currentData())
         if session is None or case_id is None or view is None:
             raise InputError("There is no case to predict. Choose one first.")
         self._said = ""
         view.start_preview()
-        desk.jobs.start("predict", "Predicting", lambda: view.filled(predicting(session, case_id, device, region)), self._done)
+        desk.jobs.start("predict", "Predicting", lambda: view.filled(predicting(session, case_id, device, region, method)), self._done)
 
     def _done(self, prediction: Prediction) -> None:
         self.desk.show_prediction(prediction)
