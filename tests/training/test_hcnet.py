@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from napari_breastseg.progress import run
 from napari_breastseg.training import hcnet
 from napari_breastseg.training.batches import draw_batch
 from napari_breastseg.training.config import TrainConfig
-from napari_breastseg.training.from_scratch import train_weights
+from napari_breastseg.training.from_scratch import train_from_scratch, train_weights
 from napari_breastseg.training.parts import trained_parameters
 
 
@@ -67,7 +68,10 @@ def test_no_case_is_shown_to_the_segmentation_with_a_map_of_one_that_was_trained
 def test_it_leaves_a_model_and_the_codebook_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     weights = run(train_weights(PRESET, CONFIG, tmp_path / "whole"))
     PRESET.build().load_state_dict(weights)
-    assert load_codebook(tmp_path / "whole" / "codebook.safetensors").clusters == 3
+    codebook = load_codebook(tmp_path / "whole" / "codebook.safetensors")
+    assert codebook.clusters == 3
+    card = json.loads(run(train_from_scratch(PRESET, CONFIG, tmp_path / "whole")).with_suffix(".json").read_text())
+    assert card["clusters"] == {"sha256": codebook.sha, "curves": "codebook.safetensors"}
     job = train_weights(PRESET, CONFIG, tmp_path / "killed")
     for step in job:
         if step.message.startswith("Training") and step.step == 1 and (tmp_path / "killed" / "clusters-0-state.safetensors").exists():

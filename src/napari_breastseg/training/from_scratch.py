@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.devices import pick_device
 from napari_breastseg.io.cohort import LabelledCase
+from napari_breastseg.kinetics.clustering import load_codebook
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.networks.guided import BASE
@@ -20,7 +21,7 @@ from napari_breastseg.progress import Job, Progress
 from napari_breastseg.software import software
 from napari_breastseg.training.batches import draw_batch
 from napari_breastseg.training.config import TrainConfig
-from napari_breastseg.training.hcnet import train_stages
+from napari_breastseg.training.hcnet import CODEBOOK, train_stages
 from napari_breastseg.training.loop import FitConfig, Weights, fit
 from napari_breastseg.training.prepared import PhantomSource, Source, prepare
 from napari_breastseg.training.replay import EXAM_SEEDS
@@ -40,6 +41,9 @@ def train_from_scratch(
         "software": software(),
     }
     card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
+    codebook = out / f"{CODEBOOK}.safetensors"
+    if codebook.is_file():
+        card["clusters"] = {"sha256": load_codebook(codebook).sha, "curves": codebook.name}
     return save_model(weights, card, out, name="model")
 
 
