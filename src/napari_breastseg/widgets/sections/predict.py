@@ -24,7 +24,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 METHODS = {
     "hcma-unet": ("HCMA-UNet", "the first phase after contrast and the one before"),
     "tsesnet": ("TSESNet", "all phases of a series and their times"),
-    "hcnet": ("HCNet", "the image before contrast alone"),
+    "hcnet": ("HCNet", "the image before contrast alone; as it comes it finds little in patients, so train it on your own first"),
 }
 """What can be chosen: its name, and what it looks at."""
 
