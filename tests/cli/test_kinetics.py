@@ -93,7 +93,8 @@ def test_missing_times_and_two_phases_still_say_something(cli: Callable[..., Any
     (examination / "times.json").unlink()
     said = cli("kinetics", examination, "--mask", tmp_path / "mask.nii.gz", "--json")
     assert said.code == 0 and said.answer["functional_tumour_volume"]["name"] == "FTV-like"
-    assert "no times" in said.err and said.answer["timing"]["known"] is False
+    assert not {"wash_in", "wash_out"} & set(said.answer["files"])
+    assert "no times" in said.err and said.answer["timing"]["slopes_hold"] is False
     for index in (2, 3):
         (examination / f"washing_000{index}.nii.gz").unlink()
     said = cli("kinetics", examination, "--mask", tmp_path / "mask.nii.gz", "--json")
@@ -115,6 +116,19 @@ def test_what_cannot_be_measured_is_one_sentence(cli: Callable[..., Any], examin
         (examination / f"washing_000{index}.nii.gz").unlink()
     said = cli("kinetics", examination, "--times", "0", "--json")
     assert said.code == 1 and "one phase" in said.answer["error"]
+
+
+def test_seconds_that_are_none_are_wrong_usage(cli: Callable[..., Any], examination: Path) -> None:
+    assert cli("kinetics", examination, "--times", "0,60,abc").code == 2
+
+
+def test_clusters_that_cannot_be_had_leave_nothing_behind(cli: Callable[..., Any], examination: Path, tmp_path: Path) -> None:
+    for phase in sorted(examination.glob("*.nii.gz"))[2:]:
+        phase.unlink()
+    (examination / "times.json").unlink()
+    refused = cli("kinetics", examination, "--clusters", "--out", tmp_path / "out")
+    assert refused.code == 1
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_clusters_are_written_on_the_grid_of_the_case(cli: Callable[..., Any], examination: Path, tmp_path: Path) -> None:

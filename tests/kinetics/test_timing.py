@@ -44,7 +44,7 @@ def test_without_injection_half_an_interval_lies_before_the_second_phase() -> No
     timing = timing_from(DUKE, 5)
     np.testing.assert_allclose(timing.seconds, np.array(DUKE) + 121.5 / 2)
     assert timing.baseline == (0,) and timing.known
-    assert "61 s before phase 2, the first after it" in timing.notes[0]
+    assert "61 s before phase 1, the first after it" in timing.notes[0]
 
 
 def test_a_clock_that_passes_zero_between_two_phases_counts_from_the_injection_however_many_lie_before() -> None:
@@ -56,7 +56,7 @@ def test_a_clock_that_passes_zero_between_two_phases_counts_from_the_injection_h
 def test_the_phase_at_zero_is_the_first_after_the_injection_if_others_lie_before() -> None:
     timing = timing_from((-200.0, -100.0, 0.0, 80.0, 160.0), 5)
     assert timing.seconds == (-160.0, -60.0, 40.0, 120.0, 200.0)
-    assert "40 s before phase 3" in timing.notes[0]
+    assert "40 s before phase 2" in timing.notes[0]
 
 
 def test_two_phases_have_no_interval_and_sixty_seconds_are_assumed() -> None:

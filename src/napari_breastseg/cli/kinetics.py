@@ -16,8 +16,10 @@ from napari_breastseg.errors import InputError
 if TYPE_CHECKING:
     from napari_breastseg.case import Case
     from napari_breastseg.kinetics import Thresholds, Timing
+    from napari_breastseg.kinetics.clustering import ClusterMap
 
-MAPS = ("pe", "ser", "wash_in", "wash_out", "type")
+SLOPES = ("wash_in", "wash_out")
+MAPS = ("pe", "ser", *SLOPES, "type")
 
 
 def kinetics(
@@ -37,11 +39,12 @@ def kinetics(
     """Measure contrast kinetics: PE, SER, slopes, curve types, FTV, BPE; maps with --out, figures of a lesion with --mask."""
     if clusters and out is None:
         raise typer.BadParameter("--clusters needs --out.")
+    seconds = seconds_of(times)
     with report(as_json, debug) as speaker:
         from napari_breastseg.io import read_case
         from napari_breastseg.kinetics import Thresholds
 
-        case = read_case(image, seconds_of(times))
+        case = read_case(image, seconds)
         answer = _measure(speaker, case, mask, gland, out, injection, Thresholds(uptake=uptake, change=change), clusters, overwrite)
         speaker.answer(answer, kinetics_table(answer), *([] if out is None else [f"Maps, curves and figures in {out}"]))
 
@@ -50,7 +53,7 @@ def _measure(
     speaker: Report, case: Case, mask: Path | None, gland: Path | None, out: Path | None, injection: float | None, limits: Thresholds,
     clusters: bool, overwrite: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    from napari_breastseg.io import read_mask
+    from napari_breastseg.io import read_mask, write_mask
     from napari_breastseg.io.atomic import write_atomically
     from napari_breastseg.kinetics import background_enhancement, functional_tumour_volume, lesion_kinetics, timing_of
     from napari_breastseg.kinetics.facts import Placed, curve_table, kinetic_facts
@@ -69,11 +72,17 @@ def _measure(
             region = around(case, tumour).astype("uint8")
             ftv = functional_tumour_volume(case, timing, region), f"the tumour's box and {MARGIN_MM:.0f} mm around it"
     background = None if gland is None else background_enhancement(case, timing, read_mask(gland, case), tumour)
-    facts = kinetic_facts(case, timing, limits, curves, lesion, ftv, background)
+    moved = _motion(speaker, case)
+    facts = {**kinetic_facts(case, timing, limits, curves, lesion, ftv, background), "motion": moved}
     if out is None:
         return {**facts, "files": {}}
     _claim(out, overwrite)
-    files = _write_maps(speaker, case, timing, limits, out, clusters)
+    found = _clusters(speaker, case, timing) if clusters else None  # refused before anything is written
+    files = _write_maps(speaker, case, timing, limits, out)
+    if found is not None:
+        files["clusters"] = str(out / "clusters.nii.gz")
+        write_mask(found.labels, case.geometry, out / "clusters.nii.gz")
+        facts["curve_clusters"] = {"codebook_sha256": found.codebook}
     write_atomically(out / "curves.csv", curve_table(curves, timing).encode())
     write_atomically(out / "kinetics.json", json.dumps(facts, indent=2).encode())
     return {**facts, "files": files}
@@ -110,13 +119,34 @@ def _claim(out: Path, overwrite: bool) -> None:
         raise InputError(f"The folder {out} cannot be made ({error.strerror}). Choose another place.") from error
 
 
-def _write_maps(speaker: Report, case: Case, timing: Timing, limits: Thresholds, out: Path, with_clusters: bool) -> dict[str, str]:
+def _motion(speaker: Report, case: Case) -> str | None:
+    """Warn of phases that lie apart, and return that in words; None where it cannot be measured."""
+    from napari_breastseg.preprocess.motion import motion_check
+
+    try:
+        motion = speaker.run(motion_check(case))
+    except InputError:
+        return None  # as in a single slice; what is measured holds all the same
+    if motion.advised:
+        speaker.say(motion.words)
+    return motion.words
+
+
+def _clusters(speaker: Report, case: Case, timing: Timing) -> ClusterMap:
+    from napari_breastseg.kinetics.clustering import cluster_map, starter_codebook
+    from napari_breastseg.preprocess.breast_region import breast_mask
+    from napari_breastseg.preprocess.overview import Overview
+
+    return speaker.run(cluster_map(case, timing.seconds, breast_mask(Overview.of(case)), starter_codebook()))
+
+
+def _write_maps(speaker: Report, case: Case, timing: Timing, limits: Thresholds, out: Path) -> dict[str, str]:
     from napari_breastseg.io import write_map, write_mask
     from napari_breastseg.kinetics import kinetic_maps
 
     found = speaker.run(kinetic_maps(case, timing, thresholds=limits))
     files = {}
-    for name in MAPS:
+    for name in MAPS if timing.known else [name for name in MAPS if name not in SLOPES]:
         values = getattr(found, name)
         if values is not None:
             path = out / f"{name.replace('_', '-')}.nii.gz"
@@ -125,12 +155,4 @@ def _write_maps(speaker: Report, case: Case, timing: Timing, limits: Thresholds,
             else:
                 write_map(values.astype("float32"), case.geometry, path)
             files[name] = str(path)
-    if with_clusters:
-        from napari_breastseg.kinetics.clustering import cluster_map, starter_codebook
-        from napari_breastseg.preprocess.breast_region import breast_mask
-        from napari_breastseg.preprocess.overview import Overview
-
-        clusters = speaker.run(cluster_map(case, timing.seconds, breast_mask(Overview.of(case)), starter_codebook()))
-        files["clusters"] = str(out / "clusters.nii.gz")
-        write_mask(clusters.labels, case.geometry, out / "clusters.nii.gz")
     return files

@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-ModelName = Annotated[str, typer.Option("--model", help="Starter model by name, or a .safetensors file with its card.")]
+ModelName = Annotated[
+    str,
+    typer.Option("--model", help="Starter model by name, or a .safetensors file; a session uses it from then on."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a mask that is there already.")]
 
 

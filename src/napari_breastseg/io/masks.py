@@ -49,7 +49,7 @@ def read_mask_on(path: Path, geometry: Geometry, name: str) -> npt.NDArray[np.ui
     values = np.unique(volume)
     if len(values) > 2 or not np.isfinite(values).all() or (values < 0).any() or (len(values) == 2 and values[0] != 0):
         shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
-        raise InputError(f"{path} holds the values {shown}. Give a mask with 0 for healthy tissue and one other value for tumour.")
+        raise InputError(f"{path} holds the values {shown}. Give a mask with 0 outside of what is marked and one other value inside.")
     return (volume > 0).astype(np.uint8)
 
 

@@ -44,7 +44,7 @@ def kinetic_facts(
     """
     return {
         "case": case.name,
-        "timing": {"seconds_after_injection": timing.seconds, "known": timing.known, "notes": timing.notes},
+        "timing": {"seconds_after_injection": timing.seconds, "slopes_hold": timing.known, "assumed": timing.notes},
         "phases": {"early": timing.early, "pe": timing.pe, **({"ser_late": timing.ser_late} if timing.delayed else {})},
         "thresholds_percent": asdict(thresholds),
         "curves": {name: _summary(curve, place, timing, thresholds) for name, (curve, place) in curves.items()},
@@ -71,7 +71,8 @@ def curve_table(curves: Mapping[str, Placed], timing: Timing) -> str:
 def _summary(curve: Curve, place: tuple[int, int, int] | None, timing: Timing, thresholds: Thresholds) -> dict[str, Any]:
     summary = describe(curve.mean, timing, thresholds)
     kind = None if summary.type is None else CURVES[summary.type]
-    return {**asdict(summary), "type": kind, "place_zyx": place, "voxels": curve.voxels}
+    slopes = {} if timing.known else {"wash_in": None, "wash_out": None}
+    return {**asdict(summary), **slopes, "type": kind, "place_zyx": place, "voxels": curve.voxels}
 
 
 def _lesion(lesion: LesionKinetics) -> dict[str, Any]:

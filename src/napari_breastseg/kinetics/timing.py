@@ -219,8 +219,8 @@ def _from_interval(times: Sequence[float]) -> Timing:
     why = "half of the interval between phases" if len(between) else "there is no interval between phases to tell"
     known = told or len(times) <= FAST_SERIES
     note = (
-        f"The time of the injection is not known; it is taken to be {times[first] - injection:.0f} s before phase {first + 1}, the first "
-        f"after it ({why})."
+        f"The time of the injection is not known; it is taken to be {times[first] - injection:.0f} s before phase {first}, the first "
+        f"after it ({why}; phases count from 0)."
     )
     more = "" if known else " In a series of so many phases it may be later. Give the time of the injection."
     return _from(times, injection, known, note + more)
@@ -234,7 +234,8 @@ def _nominal(phases: int, injection: float | None) -> Timing:
     seconds = (-60.0, *(NOMINAL_STEP_S * i for i in range(1, phases)))
     note = (
         f"The phases have no times; {_list(seconds[:3])}{', ...' if phases > 3 else ''} after the injection are assumed. "
-        "PE, SER and curve types hold for the phases as they are; slopes per minute do not. Give the times of the phases."
+        "PE, SER and curve types hold for the phases as they are; slopes per minute do not. "
+        "Give the times in a JSON file beside the images, or with --times."
     )
     return Timing(seconds, False, (note,))
 

@@ -8,7 +8,7 @@ from napari_breastseg.phantom import make_phantom
 from napari_breastseg.widgets.desk.jobs import while_responsive
 from napari_breastseg.widgets.view.layers import case_layers
 
-SEED, DIAMETER = 58, 24.0
+SEED, DIAMETER = 67, 24.0
 
 
 def dce_mri_phantom() -> list[LayerDataTuple]:

@@ -358,7 +358,7 @@ def test_the_export_holds_curves_figures_and_the_plot(
     pe = 100 * (signals.mean(1) / signals.mean(1)[0] - 1)
     np.testing.assert_allclose([float(row["percent_enhancement"]) for row in lesion], pe, rtol=1e-4, atol=1e-9)
     facts = json.loads((folder / "kinetics.json").read_text())
-    assert facts["timing"]["seconds_after_injection"] == [-40, 90, 150, 450] and facts["timing"]["known"]
+    assert facts["timing"]["seconds_after_injection"] == [-40, 90, 150, 450] and facts["timing"]["slopes_hold"]
     assert facts["thresholds_percent"] == {"uptake": 20, "change": 10, "medium": 50, "fast": 100}
     assert facts["lesion"]["shares_percent"]["wash-out"] > 90 and facts["curves"]["lesion"]["type"] == "wash-out"
     assert facts["curves"]["pin 2"]["place_zyx"] == list(PLACES[1])
