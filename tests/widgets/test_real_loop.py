@@ -36,7 +36,7 @@ def dock(open_dock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bre
     torch.manual_seed(0)
     card = {"preset": "hcma-unet/practical", "parent": None}
     weights = save_model(get_preset("hcma-unet").build().state_dict(), card, tmp_path / "weights")
-    monkeypatch.setattr(core_jobs, "make_loop", lambda session, device, _="": AnnotationLoop(session, weights, device))
+    monkeypatch.setattr(core_jobs, "make_loop", lambda session, device, _="", model="": AnnotationLoop(session, weights, device))
     monkeypatch.setattr(annotation_loop, "predict", quick_predict)
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "loop"))
     monkeypatch.setattr(annotation_loop, "LEARNER", "learning_targets:adopt")
