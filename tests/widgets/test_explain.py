@@ -302,7 +302,7 @@ def test_the_model_that_predicted_explains_although_another_is_current(
     torch.manual_seed(0)
     card = {"preset": "hcma-unet/practical", "parent": None}
     weights = save_model(get_preset("hcma-unet").build().state_dict(), card, tmp_path / "weights")
-    monkeypatch.setattr(core_jobs, "make_loop", lambda session, device: AnnotationLoop(session, weights, device))
+    monkeypatch.setattr(core_jobs, "make_loop", lambda session, device, model="": AnnotationLoop(session, weights, device))
     monkeypatch.setattr(annotation_loop, "predict", quick_predict)
     monkeypatch.setattr(explain, "explaining", core_jobs.explaining)
     dock = open_dock()
