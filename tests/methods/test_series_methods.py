@@ -84,8 +84,9 @@ def test_a_case_without_times_is_predicted_as_by_the_nominal_protocol(tiny: Call
     model = tiny("tsesnet")
     nominal = case.with_times((-60.0, *(90.0 * i for i in range(1, case.phases))))
     unknown = Case(case.name, case.images, case.geometry)
-    first, second = (run(predict(one, model, device="cpu")).probability for one in (nominal, unknown))
-    np.testing.assert_array_equal(first, second)
+    first, second = (run(predict(one, model, device="cpu")) for one in (nominal, unknown))
+    np.testing.assert_array_equal(first.probability, second.probability)
+    assert first.details["times_assumed"] == [] and "have no times" in second.details["times_assumed"][0]
 
 
 def test_hcnet_sees_nothing_but_the_phase_before_contrast(tiny: Callable[[str], Model], case: Case) -> None:

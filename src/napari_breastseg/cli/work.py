@@ -58,8 +58,9 @@ def predict_file(
         prediction, explanation, mask, case_id = _in_session(
             speaker, case, folder, model, device, frloss, out, image if link else None, way
         )
-    for step in prediction.details.get("memory_steps", ()):
-        speaker.say(step)
+    for told in ("times_assumed", "memory_steps"):
+        for sentence in prediction.details.get(told, ()):
+            speaker.say(sentence)
     uncertainty = out.with_name(f"{stem(out)}_{UNCERTAINTY}.nii.gz") if out is not None and UNCERTAINTY in prediction.maps else None
     if uncertainty is not None:
         write_map(prediction.maps[UNCERTAINTY], case.geometry, uncertainty)

@@ -22,6 +22,7 @@ from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.sweep import PLAIN, Flip, flips_of, sweep
 from napari_breastseg.inference.uncertainty import UNCERTAINTY, entropy_of
 from napari_breastseg.inference.windows import Blending, Canvas, Map
+from napari_breastseg.kinetics.timing import timing_of
 from napari_breastseg.methods.model import Model
 from napari_breastseg.preprocess.resample import resample
 from napari_breastseg.progress import Job, Progress
@@ -195,6 +196,7 @@ class _Work:
             "region": self._region,
             "threshold": self._cut,
             "mirror": mirror,
+            "times_assumed": list(timing_of(case).notes) if any(one.grid.clock for one in passes) else [],
             "memory_needed": needed,
             "memory_steps": runner.steps,
             "seed": None,  # nothing is drawn at random

@@ -112,8 +112,8 @@ class PredictSection(Section):
 
     def _done(self, prediction: Prediction) -> None:
         self.desk.show_prediction(prediction)
-        if given_up := prediction.details.get("memory_steps"):
-            inform(" ".join(given_up))
+        if told := [*prediction.details.get("times_assumed", ()), *prediction.details.get("memory_steps", ())]:
+            inform(" ".join(told))
 
     def _on_progressed(self, kind: str, step: Progress) -> None:
         if kind == "predict" and step.payload is not None and self.desk.view is not None:
