@@ -65,6 +65,23 @@ def test_no_case_is_shown_to_the_segmentation_with_a_map_of_one_that_was_trained
     assert segmented <= {frozenset(place.name for place in fold) for fold in folds[0]}
 
 
+def test_the_predictors_of_the_folds_know_nothing_of_the_one_that_saw_all_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[dict[str, torch.Tensor]] = []
+    fit = hcnet.fit
+
+    def watched(network: torch.nn.Module, *given: Any) -> Any:
+        starts.append({key: value.clone() for key, value in network.state_dict().items()})
+        return (yield from fit(network, *given))
+
+    monkeypatch.setattr(hcnet, "fit", watched)
+    weights = run(train_weights(PRESET, CONFIG, tmp_path))
+    every, *folds, _ = starts
+    assert len(folds) == 2
+    for fold in folds:
+        assert all(torch.equal(every[key], fold[key]) for key in every)
+    assert any(not torch.equal(every[key], weights[f"hipm.{key}"]) for key in every)  # or the above would say nothing
+
+
 def test_it_leaves_a_model_and_the_codebook_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     weights = run(train_weights(PRESET, CONFIG, tmp_path / "whole"))
     PRESET.build().load_state_dict(weights)

@@ -91,11 +91,12 @@ def train_stages(
     save_codebook(codebook, out, CODEBOOK)
     weights = yield from _label(places, codebook)
     folds = [places[fold::FOLDS] for fold in range(FOLDS)]
-    network.hipm = yield from _predictor(network, places, config, weights, device, out / "clusters-state.safetensors")
+    untrained = network.hipm
+    network.hipm = yield from _predictor(untrained, places, config, weights, device, out / "clusters-state.safetensors")
     others = []
     for fold, own in enumerate(folds):
         rest = [place for place in places if place not in own]
-        others.append((yield from _predictor(network, rest, config, weights, device, out / f"clusters-{fold}-state.safetensors")))
+        others.append((yield from _predictor(untrained, rest, config, weights, device, out / f"clusters-{fold}-state.safetensors")))
     network.to(device).train()
     loss = partial(_segmentation_loss, others, folds, config, device)
     learning = trained_parameters(network, "all").values()
@@ -125,10 +126,10 @@ def _label(places: Sequence[Path], codebook: Codebook) -> Job[Tensor]:
 
 
 def _predictor(
-    network: HCNet, places: Sequence[Path], config: TrainConfig, weights: Tensor, device: torch.device, state: Path
+    untrained: UXNet3D, places: Sequence[Path], config: TrainConfig, weights: Tensor, device: torch.device, state: Path
 ) -> Job[UXNet3D]:
-    """Train a network that predicts the clusters of its cases."""
-    predictor = deepcopy(network.hipm).to(device).train().requires_grad_(True)
+    """Train a copy of an untrained network to predict the clusters of these cases, and of no others."""
+    predictor = deepcopy(untrained).to(device).train().requires_grad_(True)
 
     def loss(_: nn.Module, step: int) -> Tensor:
         image, labels = (t.to(device) for t in draw_batch(places, config, step, labels=CLUSTERS))
