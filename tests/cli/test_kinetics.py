@@ -128,7 +128,17 @@ def test_clusters_that_cannot_be_had_leave_nothing_behind(cli: Callable[..., Any
     (examination / "times.json").unlink()
     refused = cli("kinetics", examination, "--clusters", "--out", tmp_path / "out")
     assert refused.code == 1
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_maps_of_an_earlier_run_do_not_stay_beside_the_figures_of_a_later_one(
+    cli: Callable[..., Any], examination: Path, tmp_path: Path
+) -> None:
+    assert cli("kinetics", examination, "--out", tmp_path / "out").code == 0
+    assert (tmp_path / "out" / "wash-in.nii.gz").exists()
+    (examination / "times.json").unlink()
+    assert cli("kinetics", examination, "--out", tmp_path / "out", "--overwrite").code == 0
+    assert not (tmp_path / "out" / "wash-in.nii.gz").exists() and (tmp_path / "out" / "pe.nii.gz").exists()
 
 
 def test_clusters_are_written_on_the_grid_of_the_case(cli: Callable[..., Any], examination: Path, tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def _measure(
     from napari_breastseg.kinetics.facts import Placed, curve_table, kinetic_facts
     from napari_breastseg.kinetics.ftv import MARGIN_MM, around
 
+    if out is not None:
+        _refuse_taken(out, overwrite)
     timing = timing_of(case, injection)
     for note in timing.notes:
         speaker.say(note)
@@ -76,12 +78,12 @@ def _measure(
     facts = {**kinetic_facts(case, timing, limits, curves, lesion, ftv, background), "motion": moved}
     if out is None:
         return {**facts, "files": {}}
-    _claim(out, overwrite)
     found = _clusters(speaker, case, timing) if clusters else None  # refused before anything is written
+    _make_room(out)
     files = _write_maps(speaker, case, timing, limits, out)
     if found is not None:
-        files["clusters"] = str(out / "clusters.nii.gz")
-        write_mask(found.labels, case.geometry, out / "clusters.nii.gz")
+        files["clusters"] = str(_place(out, "clusters"))
+        write_mask(found.labels, case.geometry, _place(out, "clusters"))
         facts["curve_clusters"] = {"codebook_sha256": found.codebook}
     write_atomically(out / "curves.csv", curve_table(curves, timing).encode())
     write_atomically(out / "kinetics.json", json.dumps(facts, indent=2).encode())
@@ -109,14 +111,24 @@ def kinetics_table(answer: dict[str, Any]) -> Table | str:
     return table
 
 
-def _claim(out: Path, overwrite: bool) -> None:
-    """Make the folder for the results, and refuse one that holds some already."""
+def _refuse_taken(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds results already, before minutes of work."""
     if (out / "kinetics.json").exists() and not overwrite:
         raise InputError(f"{out} holds kinetics already. Choose another folder, or add --overwrite.")
+
+
+def _make_room(out: Path) -> None:
+    """Make the folder for the results, without the maps of earlier ones, which this time may not all be made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name in (*MAPS, "clusters"):
+            _place(out, name).unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {out} cannot be made ({error.strerror}). Choose another place.") from error
+        raise InputError(f"The folder {out} cannot be written to ({error.strerror}). Choose another place.") from error
+
+
+def _place(out: Path, name: str) -> Path:
+    return out / f"{name.replace('_', '-')}.nii.gz"
 
 
 def _motion(speaker: Report, case: Case) -> str | None:
@@ -149,7 +161,7 @@ def _write_maps(speaker: Report, case: Case, timing: Timing, limits: Thresholds,
     for name in MAPS if timing.known else [name for name in MAPS if name not in SLOPES]:
         values = getattr(found, name)
         if values is not None:
-            path = out / f"{name.replace('_', '-')}.nii.gz"
+            path = _place(out, name)
             if name == "type":
                 write_mask(values, case.geometry, path)
             else:
