@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.session import Session
+
+if TYPE_CHECKING:
+    from napari_breastseg.preprocess.motion import PhaseMotion
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +43,23 @@ def session(tmp_path: Path) -> Iterator[Session]:
 @pytest.fixture
 def case_id(session: Session, tiny_case: Case) -> str:
     return session.add_case(tiny_case)
+
+
+@pytest.fixture
+def aligning(monkeypatch: pytest.MonkeyPatch) -> tuple[PhaseMotion, PhaseMotion]:
+    """A stand-in that shifts the phase before contrast by one voxel, and the motion that it tells of before and after."""
+    from napari_breastseg.loop import aligned
+    from napari_breastseg.preprocess.alignment import Aligned, AlignedPhase
+    from napari_breastseg.preprocess.motion import PhaseMotion
+
+    far, near = PhaseMotion(0, 1.5, 2.5, 1.2, 2.0, 40, 2), PhaseMotion(0, 0.2, 0.4, 0.15, 0.3, 41, 1)
+
+    def align(case: Case, kind: str) -> Any:
+        images = np.asarray(case.images[:]).copy()
+        images[0] = np.roll(images[0], 1, axis=1)
+        metadata = {**case.metadata, "aligned": {"kind": kind}}
+        return Aligned(replace(case, images=images, metadata=metadata), 1, (AlignedPhase(0, "deformable", "moved", far, near),))
+        yield
+
+    monkeypatch.setattr(aligned, "align", align)
+    return far, near

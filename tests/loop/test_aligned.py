@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,28 +18,6 @@ from napari_breastseg.preprocess.alignment import Aligned, AlignedPhase
 from napari_breastseg.preprocess.motion import PhaseMotion
 from napari_breastseg.progress import run
 from napari_breastseg.session import Edit, Session
-
-FAR, NEAR = PhaseMotion(0, 1.5, 2.5, 1.2, 2.0, 40, 2), PhaseMotion(0, 0.2, 0.4, 0.15, 0.3, 41, 1)
-
-
-@pytest.fixture
-def aligning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in that shifts the phase before contrast by one voxel."""
-
-    def align(case: Case, kind: str) -> Any:
-        images = np.asarray(case.images[:]).copy()
-        images[0] = np.roll(images[0], 1, axis=1)
-        metadata = {**case.metadata, "aligned": {"kind": kind}}
-        return Aligned(replace(case, images=images, metadata=metadata), 1, (AlignedPhase(0, "deformable", "moved", FAR, NEAR),))
-        yield
-
-    monkeypatch.setattr(module, "align", align)
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Any:
-    with Session.create(tmp_path / "session") as made:
-        yield made
 
 
 def corrected(session: Session) -> tuple[str, Case]:
@@ -91,9 +68,10 @@ def test_aligning_twice_gives_the_same_case_and_no_second_edit(session: Session)
 
 def test_a_case_whose_phases_lie_over_each_other_is_not_doubled(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     case_id, _ = corrected(session)
+    near = PhaseMotion(0, 0.2, 0.4, 0.15, 0.3, 41, 1)
 
     def align(case: Case, kind: str) -> Any:
-        return Aligned(case, 1, (AlignedPhase(0, "unchanged", "It lies near enough.", NEAR, NEAR),))
+        return Aligned(case, 1, (AlignedPhase(0, "unchanged", "It lies near enough.", near, near),))
         yield
 
     monkeypatch.setattr(module, "align", align)

@@ -10,31 +10,21 @@ import pytest
 
 from napari_breastseg.case import Case
 from napari_breastseg.loop import aligned as loop
-from napari_breastseg.preprocess.alignment import Aligned, AlignedPhase
 from napari_breastseg.preprocess.motion import Motion, PhaseMotion
 from napari_breastseg.widgets.dock import BreastSegWidget
 
 pytestmark = pytest.mark.qt
-FAR, NEAR = PhaseMotion(0, 1.5, 2.5, 1.2, 2.0, 40, 2), PhaseMotion(0, 0.2, 0.4, 0.15, 0.3, 41, 1)
 
 
 @pytest.fixture(autouse=True)
-def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_ins(monkeypatch: pytest.MonkeyPatch, aligning: tuple[PhaseMotion, PhaseMotion]) -> None:
     """The first phase lies 1.5 mm off, and is shifted by one voxel to mend that."""
 
     def check(case: Case) -> Any:
-        return Motion(1, (FAR,))
-        yield
-
-    def align(case: Case, kind: str) -> Any:
-        images = np.asarray(case.images[:]).copy()
-        images[0] = np.roll(images[0], 1, axis=1)
-        metadata = {**case.metadata, "aligned": {"kind": kind}}
-        return Aligned(replace(case, images=images, metadata=metadata), 1, (AlignedPhase(0, "deformable", "moved", FAR, NEAR),))
+        return Motion(1, aligning[:1])
         yield
 
     monkeypatch.setattr(loop, "motion_check", check)
-    monkeypatch.setattr(loop, "align", align)
 
 
 def test_motion_is_said_with_its_number_and_aligned_at_a_click(dock_with_case: BreastSegWidget, settled: Any, notices: list[str]) -> None:
