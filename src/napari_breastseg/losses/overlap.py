@@ -30,6 +30,28 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
         return 1 - (overlap + SMOOTH) / ((decided * (p + target)).sum() + SMOOTH)
 
 
+def jaccard_loss(logits: Tensor, labels: Tensor, pooled: bool = False) -> Tensor:
+    """Return 1 - (I + 1) / (U + 1) of the tumour over the decided voxels, the mean over the images (HA-Net, eq. 12, but for the 1).
+
+    An image without tumour in which none is seen costs next to nothing.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (batch, 2, D, H, W)
+    labels : Tensor, shape (batch, D, H, W), integer
+    pooled : bool
+        Take intersection and union over the batch, and no 1, as released: then a batch without tumour learns nothing.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        decided, target = (labels != UNDECIDED).float(), (labels == TUMOUR).float()
+        p = torch.softmax(logits.float(), dim=1)[:, 1] * decided
+        axes = tuple(range(labels.ndim)) if pooled else tuple(range(1, labels.ndim))
+        overlap = (p * target).sum(axes)
+        union = (p + decided * target).sum(axes) - overlap
+        one = 0.0 if pooled else 1.0
+        return (1 - (overlap + one) / (union + one).clamp(min=SMOOTH)).mean()
+
+
 def partial_ce_dice(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean cross-entropy, weighted if asked for, plus (1 - Dice of the tumour), both over the decided voxels only.
 
