@@ -16,8 +16,9 @@ from napari_breastseg.io.cohort import LabelledCase, find_cases
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import run
+from napari_breastseg.training.batches import draw_batch
 from napari_breastseg.training.config import TrainConfig
-from napari_breastseg.training.from_scratch import train_from_scratch
+from napari_breastseg.training.from_scratch import _balanced, train_from_scratch
 from napari_breastseg.training.sampling import Volume, cut, draw_patch, make_volume
 
 PRESET = get_preset("hcma-unet/ultrasound")
@@ -93,3 +94,47 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     with pytest.raises(ModelError, match="No weights come with hcma-unet/ultrasound. Train it"):
         load_model("hcma-unet/ultrasound")
+
+
+def test_an_image_on_the_grid_of_its_longer_side_is_seen_as_a_whole(folder: Path) -> None:
+    preset = get_preset("ha-net/compact")
+    volume = make_volume(*LabelledCase("0", folder / "images" / "0.png", folder / "masks" / "0.png").read(), preset)
+    assert volume.channels.shape == (1, 1, 192, 256)
+    assert 0 <= volume.channels.min() < 0.02 and 0.9 < volume.channels.max() <= 1
+    shown = [draw_patch(np.random.default_rng(seed), volume, np.array([0, 0, 0]), preset.patch)[1] for seed in range(8)]
+    shares = sorted(float(label.sum() / volume.labels.sum()) for label in shown)
+    assert shares[0] > 0.05  # at half resolution, made smaller by a third
+    assert shares[4] > 0.4
+
+
+def test_every_folder_of_images_is_drawn_equally_often(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for group, count in (("benign", 5), ("normal", 1)):
+        for kind in ("images", "masks"):
+            (tmp_path / group / kind).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / group / "images" / f"{group}{number}.png")
+            Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / group / "masks" / f"{group}{number}.png")
+    cases = find_cases(tmp_path)
+    assert [case.group for case in cases] == ["benign"] * 5 + ["normal"]
+    assert _balanced([case.group for case in cases]) == pytest.approx([0.1] * 5 + [0.5])
+    volumes = [Volume(np.full((1, 1, 32, 32), index, np.float16), np.zeros((1, 32, 32), np.uint8), _anywhere()) for index in range(6)]
+    seen = [_drawn(volumes, step, _balanced([case.group for case in cases])) for step in range(100)]
+    assert 0.4 < np.mean(np.array(seen) > 4) < 0.6
+
+
+def _anywhere() -> dict[str, np.ndarray]:
+    return {kind: np.array([[0, 16, 16]]) for kind in ("tumour", "bright", "body")}
+
+
+def _drawn(volumes: list[Volume], step: int, shares: list[float]) -> float:
+    """Which of the volumes, whose values are their numbers, a batch of one shows, but for what augmentation does to its brightness."""
+    watched: list[int] = []
+
+    class Watched(list[Volume]):
+        def __getitem__(self, index: int) -> Volume:  # type: ignore[override]
+            watched.append(index)
+            return super().__getitem__(index)
+
+    draw_batch(Watched(volumes), TrainConfig(batch=1, patch=32), step, flat=True, shares=shares)
+    return watched[0]

@@ -116,9 +116,9 @@ def test_cases_are_prepared_once_and_mapped_from_disk(tmp_path: Path, tiny_case:
         def fingerprint(self) -> str:
             return self.name
 
-    def watched(volumes: Any, config: TrainConfig, step: int, flat: bool) -> Any:
+    def watched(volumes: Any, config: TrainConfig, step: int, flat: bool, shares: Any) -> Any:
         seen.append(volumes)
-        return draw_batch(volumes, config, step, flat)
+        return draw_batch(volumes, config, step, flat, shares=shares)
 
     monkeypatch.setattr(from_scratch, "draw_batch", watched)
     cases = [InMemory(name, tmp_path, tmp_path) for name in ("a", "b")]

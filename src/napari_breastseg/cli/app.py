@@ -256,15 +256,21 @@ def train(
         typer.Option(help="Folder with a folder per case (phases, *mask* file), MAMA-MIA's, or image files in images/, masks/."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 2000,
-    batch: Annotated[int, typer.Option(min=1)] = 2,
-    patch: Annotated[int, typer.Option(min=16, help="Edge of the training patch in voxels.")] = 64,
+    batch: Annotated[int | None, typer.Option(min=1, help="2, or 8 images.")] = None,
+    patch: Annotated[
+        int | None, typer.Option(min=16, help="Edge of the training patch in voxels: 64, or what an image's preset says.")
+    ] = None,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Draw each folder of images equally often: benign, normal, ...")] = False,
     frloss: Annotated[Terms, typer.Option(help="Terms of FRLoss to add to cross-entropy and Dice: a row of Table III.")] = Terms.none,
     frloss_weight: Annotated[float | None, typer.Option(min=0, help="Lambda of FRLoss; 5.")] = None,
     boundary_reach: Annotated[int | None, typer.Option(min=0, help="T1 of FRLoss: voxels around the tumour; 10.")] = None,
     negative_reach: Annotated[int | None, typer.Option(min=0, help="T2: voxels around the hardest healthy voxels; 10.")] = None,
     hardest: Annotated[int | None, typer.Option(min=1, help="N of FRLoss: hardest healthy voxels per batch; 250.")] = None,
     start: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="ImageNet weights of DenseNet-121 (ha-net) or ResNet-50 (brems-net), as .safetensors.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
     device: Device = "auto",
@@ -279,9 +285,10 @@ def train(
         from napari_breastseg.cli.train import train_model
 
         settings = {
-            "phantoms": phantoms, "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seed": seed,
+            "phantoms": phantoms, "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate,
+            "balanced": balanced, "seed": seed,
         }  # fmt: skip
-        answer = train_model(speaker, method, out, data, start, resume, device, settings, {"terms": frloss.value, **asked})
+        answer = train_model(speaker, method, out, data, start, encoder, resume, device, settings, {"terms": frloss.value, **asked})
         speaker.answer(answer, f"The model is in {answer['model']}")
 
 

@@ -57,13 +57,14 @@ def preset_facts() -> list[dict[str, Any]]:
 
 
 def _cost(preset: Preset) -> dict[str, Any]:
-    """Return the multiply-adds of a patch of 128 voxels by part, and the operations that they make."""
+    """Return the multiply-adds of a patch of 128 voxels, or of one image, by part, and the operations that they make."""
     if preset.macs is None:
         return {}
-    parts = dict(preset.macs(128))
+    edge = preset.patch[-1] if preset.flat else 128
+    parts = dict(preset.macs(edge))
     scan = parts.get("scan", 0)
     total = sum(parts.values())
-    return {"macs_128": {**parts, "total without scan": total - scan, "total": total}, "gflops_128": round(2 * total / 1e9, 2)}
+    return {f"macs_{edge}": {**parts, "total without scan": total - scan, "total": total}, f"gflops_{edge}": round(2 * total / 1e9, 2)}
 
 
 def _version(package: str) -> str:

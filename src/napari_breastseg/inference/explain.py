@@ -127,7 +127,7 @@ def explain(
     shown[hardest] = scores[hardest]  # as they were compared, not softened by resampling
     anatomy = place if region == "breast" else breast_region(Overview.of(case))
     rows, numbers = yield from list_hard_negatives(case, tumour, hardest, scores, anatomy)
-    step = np.array(model.preset.spacing) / case.geometry.spacing
+    step = np.array(model.preset.grid_spacing(case)) / case.geometry.spacing
     maps: dict[str, npt.NDArray[Any]] = {
         SIMILARITY: shown,
         BOUNDARY: (_grow(tumour, settings.boundary_reach * step) & healthy).astype(np.uint8),

@@ -101,7 +101,7 @@ class Plan:
 
     def shape(self, box: Box) -> tuple[int, int, int]:
         """Return the voxels (z, y, x) of a box on the working grid."""
-        return working_shape([high - low for low, high in box], self.case.geometry.spacing, self.preset.spacing)
+        return working_shape([high - low for low, high in box], self.case.geometry.spacing, self.preset.grid_spacing(self.case))
 
     def windows(self, box: Box) -> list[Box]:
         """Return the windows that cover a box, in voxels of the working grid."""

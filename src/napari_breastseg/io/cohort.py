@@ -39,11 +39,14 @@ class LabelledCase:
         Of the case's folder, which stands for one patient, or of its image file.
     images, mask : Path
         The folder with the phases or the image file, and the mask's file.
+    group : str
+        Folder that holds the images and masks of one of several groups, such as "benign"; empty if there are no groups.
     """
 
     name: str
     images: Path
     mask: Path
+    group: str = ""
 
     def read(self) -> tuple[Case, npt.NDArray[np.uint8]]:
         """Read the case and its truth, shape (z, y, x), 0 and 1.
@@ -112,7 +115,8 @@ def _pictures(folder: Path) -> list[LabelledCase]:
             )
         if image.stem in found:
             raise InputError(f"{found[image.stem].images} and {image} have the same name. Rename one of them.")
-        found[image.stem] = LabelledCase(image.stem, image, masks[0])
+        place = image.parent.parent
+        found[image.stem] = LabelledCase(image.stem, image, masks[0], "" if place == folder else place.name)
     return list(found.values())
 
 

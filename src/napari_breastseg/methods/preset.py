@@ -43,6 +43,8 @@ class Preset:
         Window (z, y, x) in voxels in training and when learning.
     spacing : tuple of float
         Working grid, mm (z, y, x).
+    side : int
+        Pixels of the longer side of an image on the working grid, since image files do not tell their scale; 0 if the spacing counts.
     network : callable
         Builds the network with fresh weights: ``(batch, channels, D, H, W)`` to logits ``(batch, 2, D, H, W)``.
     inputs : callable
@@ -66,6 +68,10 @@ class Preset:
         features.
     parts : callable, optional
         Parameters of parts of the network that are published by themselves, by name.
+    encoder : str
+        Network whose ImageNet weights the encoder takes, for people; empty if it takes none.
+    encoder_names : callable, optional
+        What a tensor of such a file is called in the network, or None; see :mod:`napari_breastseg.methods.pretrained`.
     exemplar : callable, optional
         Makes a synthetic case of the base model's domain and its truth, from a seed and a shape (z, y, x): what learning from corrections
         replays. Without it only earlier cases are replayed.
@@ -79,6 +85,7 @@ class Preset:
     inputs: Callable[[Overview], Inputs]
     about: str
     modality: Modality = "dce-mri"
+    side: int = 0
     window: tuple[int, int, int] | None = None
     overlap: float = 0.25
     bytes_per_voxel: int = 900
@@ -86,6 +93,8 @@ class Preset:
     before_contrast: bool = False
     loss: Loss = cross_entropy_and_dice
     parts: Callable[[], Mapping[str, int]] | None = None
+    encoder: str = ""
+    encoder_names: Callable[[str], str | None] | None = None
     macs: Callable[[int], Mapping[str, int]] | None = None
     exemplar: Callable[[int, tuple[int, int, int]], tuple[Case, npt.NDArray[np.uint8]]] | None = None
 
@@ -109,6 +118,14 @@ class Preset:
     def flat(self) -> bool:
         """Whether it is made for images of one slice."""
         return self.patch[0] == 1
+
+    def grid_spacing(self, case: Case) -> tuple[float, float, float]:
+        """Return the spacing of a case's working grid, mm (z, y, x)."""
+        if not self.side:
+            return self.spacing
+        z, *plane = case.geometry.spacing
+        edge = max(n * s for n, s in zip(case.shape[1:], plane, strict=True)) / self.side
+        return z, edge, edge
 
     def overview(self, case: Case) -> Overview:
         """Look at a case from afar, at nothing that the network may not see."""

@@ -101,7 +101,7 @@ class HANet(FlatNetwork):
 
 
 class TAM(nn.Module):
-    """Transformer attention module: global spatial attention of X plus token attention of X with its positions, TAM(X) = GSA(X) + TSA(X + PE).
+    """Transformer attention module, GSA(X) + TSA(X + PE): attention of all places to all others, and between tokens that know their places.
 
     Parameters
     ----------

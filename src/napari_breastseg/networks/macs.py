@@ -1,8 +1,13 @@
-"""Multiply-adds of HCMA-UNet by part, from its structure."""
+"""Multiply-adds of HCMA-UNet by part, from its structure, and of networks of images, by torch's counter."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from napari_breastseg.networks.hcma_unet import STRIDES, WIDTHS
 from napari_breastseg.networks.mixers import Mixer
@@ -48,6 +53,15 @@ def hcma_unet_macs(mixer: Mixer = "full", channels: int = 1, classes: int = 2, s
         edge *= stride
     count["head"] = size**3 * WIDTHS[0] * classes
     return count
+
+
+def image_macs(build: Callable[[], nn.Module], size: int) -> dict[str, int]:
+    """Count the multiply-adds of convolutions and matrix products for one image of `size` x `size` pixels, without computing any."""
+    with torch.device("meta"):
+        network, image = build().eval(), torch.empty(1, 1, 1, size, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    return {"convolutions and products": counter.get_total_flops() // 2}
 
 
 def _dense(inputs: int, outputs: int) -> int:

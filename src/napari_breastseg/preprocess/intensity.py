@@ -201,5 +201,19 @@ def grey_image(seen: Overview) -> Inputs:
     return Inputs(seen, (0,), ((1 / deviation,),), (-mean / deviation,))
 
 
+def grey_levels(seen: Overview) -> Inputs:
+    """Return the one phase of an image from 0 to 1, its darkest and brightest thousandth cut off.
+
+    Raises
+    ------
+    InputError
+        If the image is constant.
+    """
+    low, high = (float(value) for value in np.quantile(seen.case.phase(0), [0.001, 0.999]))
+    if high - low <= SMALLEST:
+        raise InputError(CONSTANT)
+    return Inputs(seen, (0,), ((1 / (high - low),),), (-low / (high - low),), (0.0, 1.0))
+
+
 def _statistics(values: Volume) -> tuple[float, float]:
     return float(values.mean(dtype=np.float64)), max(float(values.std(dtype=np.float64)), SMALLEST)

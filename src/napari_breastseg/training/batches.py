@@ -18,8 +18,9 @@ from napari_breastseg.training.sampling import Volume, draw_centre, draw_patch
 
 
 def draw_batch(
-    volumes: Sequence[Volume | Path], config: TrainConfig, step: int, flat: bool = False, labels: str = TUMOURS
-) -> tuple[Tensor, Tensor]:
+    volumes: Sequence[Volume | Path], config: TrainConfig, step: int, flat: bool = False, labels: str = TUMOURS,
+    shares: Sequence[float] | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Draw the batch of `step`: images (batch, channel, D, H, W) and labels (batch, D, H, W); the same step gives the same batch.
 
     Parameters
@@ -32,12 +33,14 @@ def draw_batch(
         Whether patches have one slice.
     labels : str
         Which labels of a prepared case: `TUMOURS`, or others, between which there is no middle.
+    shares : sequence of float, optional
+        How often each volume is drawn; equally often if not given.
     """
     patch = edges(config.patch, flat)
     rng = np.random.default_rng((config.seed, step))
     images, answers = [], []
     for _ in range(config.batch):
-        volume = volumes[int(rng.integers(len(volumes)))]
+        volume = volumes[int(rng.integers(len(volumes)) if shares is None else rng.choice(len(volumes), p=shares))]
         if isinstance(volume, Path):
             volume = mapped(volume, labels)
         centre = draw_centre(rng, volume, config.tumour_share)

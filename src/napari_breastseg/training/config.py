@@ -26,6 +26,8 @@ class TrainConfig:
     phantom_shape : tuple of int
     tumour_share : float
         Share of the patches that are centred on a tumour; the rest prefer bright healthy tissue.
+    balanced : bool
+        Draw every group of cases equally often, such as the folders of benign lesions, malignant ones and healthy breasts.
     dropout : bool
         Keep the published dropout; without it a step on a CPU is a tenth shorter, and unlimited phantoms do not overfit.
     frloss : FRLoss, optional
@@ -40,6 +42,7 @@ class TrainConfig:
     phantoms: int = 100
     phantom_shape: tuple[int, int, int] = (96, 160, 160)
     tumour_share: float = 0.5
+    balanced: bool = False
     dropout: bool = True
     frloss: FRLoss | None = None
     seed: int = 0

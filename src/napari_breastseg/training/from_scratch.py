@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +17,7 @@ from napari_breastseg.io.cohort import LabelledCase
 from napari_breastseg.kinetics.clustering import load_codebook
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
+from napari_breastseg.methods.pretrained import load_encoder
 from napari_breastseg.networks.guided import BASE
 from napari_breastseg.networks.hcnet import HCNet
 from napari_breastseg.progress import Job, Progress
@@ -29,10 +32,11 @@ from napari_breastseg.training.settings import claim_folder
 
 
 def train_from_scratch(
-    preset: Preset, config: TrainConfig, out: Path, labelled: Sequence[LabelledCase] = (), start: Model | None = None, device: str = "auto"
-) -> Job[Path]:
+    preset: Preset, config: TrainConfig, out: Path, labelled: Sequence[LabelledCase] = (), start: Model | None = None, device: str = "auto",
+    encoder: Path | None = None,
+) -> Job[Path]:  # fmt: skip
     """Train `preset` and return the path of the model in `out`, with its card; the parameters are those of :func:`train_weights`."""
-    weights = yield from train_weights(preset, config, out, labelled, start, device)
+    weights = yield from train_weights(preset, config, out, labelled, start, device, encoder=encoder)
     card = {
         "preset": preset.name,
         "parent": start.sha if start else None,
@@ -41,6 +45,8 @@ def train_from_scratch(
         "software": software(),
     }
     card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
+    if encoder is not None:
+        card["encoder"] = {"file": encoder.name, "sha256": hashlib.sha256(encoder.read_bytes()).hexdigest()}
     codebook = out / f"{CODEBOOK}.safetensors"
     if codebook.is_file():
         card["clusters"] = {"sha256": load_codebook(codebook).sha, "curves": codebook.name}
@@ -49,7 +55,7 @@ def train_from_scratch(
 
 def train_weights(
     preset: Preset, config: TrainConfig, out: Path, labelled: Sequence[LabelledCase] = (), start: Model | None = None, device: str = "auto",
-    prepared: Path | None = None,
+    prepared: Path | None = None, encoder: Path | None = None,
 ) -> Job[Weights]:  # fmt: skip
     """Train `preset`, registered or not, and return its weights; resumes in `out` after a kill.
 
@@ -66,6 +72,8 @@ def train_weights(
     device : str
     prepared : Path, optional
         Folder for cases and phantoms on the working grid, which runs with the same inputs and spacing may share; one in `out` if not given.
+    encoder : Path, optional
+        ImageNet weights that the encoder starts from; see :mod:`napari_breastseg.methods.pretrained`.
 
     Raises
     ------
@@ -88,6 +96,7 @@ def train_weights(
     settings = {
         "preset": preset.name,
         "start": start.sha if start else None,
+        "encoder": None if encoder is None else encoder.name,
         "cases": {case.name: case.fingerprint() for case in labelled},
         **asdict(config),
     }
@@ -105,10 +114,13 @@ def train_weights(
         return (yield from train_stages(preset, network, config, out, sources, prepared or out / "cases", place))
     if start is not None:
         network.load_state_dict(_fitting(start, network))
+    if encoder is not None:
+        network.load_state_dict({**network.state_dict(), **load_encoder(encoder, preset)})
     places = []
     for index, source in enumerate(sources):
         yield Progress(index, total, f"Preparing {source.name}")
         places.append(prepare(source, preset, prepared or out / "cases"))
+    shares = _balanced([source.group for source in sources]) if config.balanced else None
     network.to(place).train()
     if not config.dropout:
         for module in network.modules():
@@ -116,13 +128,19 @@ def train_weights(
                 module.p = 0.0
 
     def loss(_: nn.Module, step: int) -> Tensor:
-        image, labels = (t.to(place) for t in draw_batch(places, config, step, preset.flat))
+        image, labels = (t.to(place) for t in draw_batch(places, config, step, preset.flat, shares=shares))
         with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
             value, features = preset.loss(network, image, labels)
         return value if config.frloss is None else value + config.frloss(features, labels)
 
     fit_config = FitConfig(config.steps, config.learning_rate, ema=0.99, warm_up=50, seed=config.seed)
     return (yield from fit(network, loss, fit_config, out / "state.safetensors"))
+
+
+def _balanced(groups: Sequence[str]) -> list[float]:
+    """Return the share of each case if all groups are drawn equally often."""
+    sizes = Counter(groups)
+    return [1 / (len(sizes) * sizes[group]) for group in groups]
 
 
 def _fitting(start: Model, network: nn.Module) -> dict[str, Tensor]:

@@ -29,6 +29,10 @@ class Source(Protocol):
     def name(self) -> str:
         """Name of a folder, one for each case."""
 
+    @property
+    def group(self) -> str:
+        """What it is one of many of, such as images of benign lesions."""
+
     def read(self) -> tuple[Case, Labels]:
         """Return the case and its truth, shape (z, y, x)."""
 
@@ -45,6 +49,11 @@ class PhantomSource:
     def name(self) -> str:
         """Name of a folder."""
         return f"phantom-{self.seed}-{'x'.join(map(str, self.shape))}"
+
+    @property
+    def group(self) -> str:
+        """All phantoms are of one group."""
+        return "phantoms"
 
     def read(self) -> tuple[Case, Labels]:
         """Make the phantom."""

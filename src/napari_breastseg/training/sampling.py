@@ -47,7 +47,7 @@ class Volume:
 
 def make_volume(case: Case, labels: npt.NDArray[np.uint8], preset: Preset, seed: int = 0) -> Volume:
     """Bring a case and its labels, shape (z, y, x), to the preset's working grid."""
-    shape = working_shape(case.shape, case.geometry.spacing, preset.spacing)
+    shape = working_shape(case.shape, case.geometry.spacing, preset.grid_spacing(case))
     inputs = preset.inputs(preset.overview(case))
     channels = inputs.read(whole(case.shape), shape)
     shares = resample(np.stack([labels == TUMOUR, labels == UNDECIDED]).astype(np.float32), shape)
@@ -144,6 +144,8 @@ def draw_patch(
     edges = (patch,) * 3 if isinstance(patch, int) else patch
     spread = np.array([edge > 1 for edge in edges])  # the axes along which there is room to move
     jitter = rng.integers(-edges[-1] // 4, edges[-1] // 4 + 1, 3) * spread
+    if edges[0] == 1 and (np.array(volume.labels.shape) <= edges).all():  # an image is seen as a whole, as it will be predicted
+        centre, jitter = np.array(volume.labels.shape) // 2, jitter // 4
     outside = float(volume.channels[0].min())
     # The coarse pass of inference sees every case at half resolution: so must training.
     factor = 2 if rng.random() < HALF_RESOLUTION else 1
