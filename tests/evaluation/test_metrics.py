@@ -5,12 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from monai.metrics import get_confusion_matrix
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.spatial.distance import cdist
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from napari_breastseg.errors import InputError
 from napari_breastseg.evaluation.metrics import (
+    accuracy,
     area_under_clicks,
     asd,
     counts,
@@ -20,6 +23,7 @@ from napari_breastseg.evaluation.metrics import (
     nsd,
     precision,
     recall,
+    specificity,
     volumetric_similarity,
 )
 
@@ -35,6 +39,16 @@ def test_figures_of_a_small_example() -> None:
     assert precision(mask, reference) == pytest.approx(2 / 3)
     assert recall(mask, reference) == pytest.approx(2 / 4)
     assert volumetric_similarity(mask, reference) == pytest.approx(1 - 1 / 7)
+    assert specificity(mask, reference) == 0.0  # the one voxel that is not the reference is marked
+    assert accuracy(mask, reference) == pytest.approx(2 / 5)
+
+
+def test_specificity_and_accuracy_are_monais() -> None:
+    rng = np.random.default_rng(0)
+    mask, reference = (rng.random((1, 30, 40)) < share for share in (0.2, 0.1))
+    tp, fp, tn, fn = get_confusion_matrix(*(torch.from_numpy(m)[None, None].float() for m in (mask, reference)))[0, 0].tolist()
+    assert specificity(mask, reference) == pytest.approx(tn / (tn + fp))
+    assert accuracy(mask, reference) == pytest.approx((tp + tn) / (tp + tn + fp + fn))
 
 
 @pytest.mark.parametrize("figure", ALL)

@@ -48,11 +48,11 @@ def report(table: int) -> dict[str, Any]:
     rows = [
         {
             "key": row.key, "label": row.label, "marks": list(row.marks), "parameters": row.preset.parameters() if row.preset else None,
-            "missing": row.missing, "published": dict(row.figures), "patients": 3, "metrics": figures if row.preset else {},
+            "missing": row.missing, "published": dict(row.figures), "patients": 3, "metrics": figures if row.preset else {}, "healthy": 0,
         }
         for row in table_rows(table, 64)
     ]  # fmt: skip
-    split = {"test_share": 0.2, "folds": 0, "patient": "", "seed": 0}
+    split = {"test_share": 0.2, "folds": 0, "patient": "", "seed": 0, "table": ""}
     return {
         "settings": {
             "method": "hcma-unet",
@@ -64,6 +64,8 @@ def report(table: int) -> dict[str, Any]:
             "seeds": 1,
             "split": split,
         },
+        "reference": "",
+        "flat": False,
         "rows": rows,
         "title": paper.title,
         "of": paper.of,

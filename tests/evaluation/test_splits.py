@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_breastseg.errors import InputError
-from napari_breastseg.evaluation.splits import SplitPlan, draw_splits, keep_splits, patient_of
+from napari_breastseg.evaluation.splits import SplitPlan, draw_splits, keep_splits, patient_of, patients_of
 
 CASES = [f"P{patient:02d}_visit{visit}" for patient in range(10) for visit in (1, 2)]
 DATA = {case: f"digest of {case}" for case in CASES}
@@ -70,3 +70,45 @@ def test_refusals() -> None:
     for pattern in ("x+", "x*"):
         with pytest.raises(InputError, match="matches nothing in the name of case"):
             patient_of("case", pattern)
+
+
+def a_table(folder: Path, text: str) -> SplitPlan:
+    path = folder / "folds.csv"
+    path.write_text(text)
+    return SplitPlan(table=str(path))
+
+
+def test_a_table_gives_the_folds_and_what_belongs_together(tmp_path: Path) -> None:
+    plan = a_table(tmp_path, "id,dup_group,fold\na,1,0\nb,1,0\nc,2,1\nd,3,2\nof another folder,4,3\n")
+    splits = draw_splits(["d", "c", "b", "a"], plan)
+    assert [(split.training, split.test) for split in splits] == [
+        (["c", "d"], ["a", "b"]),
+        (["a", "b", "d"], ["c"]),
+        (["a", "b", "c"], ["d"]),
+    ]
+    assert patients_of(["a", "b", "c"], plan) == {"a": "1", "b": "1", "c": "2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("id,fold\na,0\n", "no id and fold of b and 0 other"),
+        ("name,part\na,0\nb,1\n", "no id and fold of a and 1 other"),
+        ("id,fold\na,0\nb,0\n", "one fold only"),
+        ("id,patient,fold\na,P1,0\nb,P1,1\n", "cases of patient P1 into several folds, b among them"),
+    ],
+)
+def test_a_table_that_does_not_say_it_all_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        draw_splits(["a", "b"], a_table(tmp_path, text))
+
+
+def test_a_table_counts_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    text = "id,fold\na,0\nb,1\n"
+    (tmp_path / "elsewhere").mkdir()
+    drawn = keep_splits(tmp_path / "split.json", {"a": "", "b": ""}, a_table(tmp_path, text))
+    assert keep_splits(tmp_path / "split.json", {"a": "", "b": ""}, a_table(tmp_path / "elsewhere", text)) == drawn
+    with pytest.raises(InputError, match="other table"):
+        keep_splits(tmp_path / "split.json", {"a": "", "b": ""}, a_table(tmp_path, text + "c,1\n"))
+    with pytest.raises(InputError, match="cannot be read"):
+        draw_splits(["a", "b"], SplitPlan(table=str(tmp_path / "missing.csv")))

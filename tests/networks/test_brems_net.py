@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import maximum_filter
 
+from napari_breastseg.inference.engines import openvino_network
 from napari_breastseg.losses.aw_loss import aw_loss
 from napari_breastseg.networks.brems_net import BFA, COMPACT, GRANULARITIES, HEADS, MHD, BReMSNet, Sizes
 
@@ -78,13 +79,13 @@ def test_any_image_is_taken_and_every_head_answers(size: tuple[int, int]) -> Non
         encoded = network.encode(x)
         features, logits = network.features(encoded, (1, *size))
         answers = network.every_answer(encoded)
-        coarse = network.first_answer(encoded)
+        coarse = network.first_logits(encoded, (1, *size))
     assert features.shape == (1, 8, 1, *size)
     assert logits.shape == (1, 2, 1, *size)
     assert tuple(answers) == (*HEADS, "features")
     h, w = size
     torch.testing.assert_close((logits[:, 1] - logits[:, 0])[:, 0], answers["refined"][:, 0, :h, :w])
-    torch.testing.assert_close(coarse, answers["coarse"])
+    torch.testing.assert_close((coarse[:, 1] - coarse[:, 0])[:, 0], answers["coarse"][:, 0, :h, :w])
 
 
 def test_without_refinement_there_is_one_answer_less() -> None:
@@ -92,7 +93,7 @@ def test_without_refinement_there_is_one_answer_less() -> None:
     with torch.no_grad():
         encoded = network.encode(torch.rand(1, 1, 1, 64, 64))
         assert len(network.every_answer(encoded)) == len(HEADS)  # four heads and the features
-        torch.testing.assert_close(network.first_answer(encoded), network.answer(encoded)[1])
+        torch.testing.assert_close(network.first_logits(encoded, (1, 64, 64)), network.decode(encoded, (1, 64, 64)))
 
 
 def test_every_parameter_takes_part_in_aw_loss() -> None:
@@ -126,3 +127,15 @@ def test_a_mass_is_learned_by_heart_by_all_heads() -> None:
 def test_the_compact_network_is_small() -> None:
     with torch.device("meta"):
         assert count(BReMSNet(sizes=COMPACT)) < 3_000_000
+
+
+def test_openvino_gives_the_same_at_any_size() -> None:
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    network = BReMSNet(sizes=SMALL).eval()
+    engine = openvino_network(network, 1, "brems-net")
+    assert not isinstance(engine, str), engine
+    for size in ((128, 128), (70, 131)):
+        x = torch.rand(1, 1, 1, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(engine(x).softmax(1), network(x).softmax(1), rtol=1e-3, atol=1e-3)

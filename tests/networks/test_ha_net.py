@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_breastseg.errors import InputError
+from napari_breastseg.inference.engines import openvino_network
 from napari_breastseg.losses.overlap import jaccard_loss
 from napari_breastseg.networks.ha_net import SFEB, TAM, HANet, PooledNorm
 from napari_breastseg.networks.unet import UNet
@@ -155,3 +156,17 @@ def test_pooled_norm_is_batch_norm_where_there_is_a_batch() -> None:
 def test_tam_needs_what_it_works_on() -> None:
     with pytest.raises(InputError, match="ConvBlock"):
         HANet(False, False, True)
+
+
+@pytest.mark.parametrize("network", [lambda: HANet(**SMALL), lambda: UNet((4, 8, 8, 8, 8))], ids=["ha-net", "unet"])  # type: ignore[arg-type]
+def test_openvino_gives_the_same_at_any_size(network: object) -> None:
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    made = network().eval()  # type: ignore[operator]
+    engine = openvino_network(made, 1, f"flat {type(made)}")
+    assert not isinstance(engine, str), engine
+    for size in ((256, 256), (70, 131)):
+        x = torch.rand(1, 1, 1, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(made.assemble(made.parts(), x), made(x))
+            torch.testing.assert_close(engine(x).softmax(1), made(x).softmax(1), rtol=1e-3, atol=1e-3)

@@ -79,10 +79,11 @@ def methods(as_json: Json = False, debug: Debug = False) -> None:
         from napari_breastseg.cli.facts import preset_facts
 
         rows = preset_facts()
-        table = Table("preset", "parameters", "channels", "patch", "spacing mm", "about", box=None)
+        table = Table("preset", "parameters", "channels", "patch", "grid", "about", box=None)
         for row in rows:
-            grid = ("x".join(map(str, row[key])) for key in ("patch", "spacing_mm"))
-            table.add_row(row["name"], f"{row['parameters']:,}", str(row["channels"]), *grid, row["about"])
+            patch, spacing = ("x".join(map(str, row[key])) for key in ("patch", "spacing_mm"))
+            grid = f"{row['side']} pixels" if row["side"] else f"{spacing} mm"
+            table.add_row(row["name"], f"{row['parameters']:,}", str(row["channels"]), patch, grid, row["about"])
         speaker.answer({"methods": rows}, table)
 
 
@@ -294,15 +295,18 @@ def train(
 
 @app.command()
 def reproduce(
-    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet, tsesnet or hcnet.")],
+    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet, tsesnet, hcnet or ha-net.")],
     table: Annotated[
         int,
         typer.Option(
             min=1,
-            help="hcma-unet: 1 to 3; tsesnet: 1, 3 (its parts), 4 (fusion of the phases); hcnet: 1, 2 (number of clusters).",
+            help="hcma-unet: 1 to 3; tsesnet: 1, 3 (its parts), 4 (fusion of the phases); hcnet: 1, 2 (number of clusters); ha-net: 3 "
+            "(its parts), 4 and 5 (with U-Nets, on BUSI and on UDIAT).",
         ),
     ],
-    data: Annotated[Path, typer.Option(help="Folder with a folder per case (phases, *mask* file), or MAMA-MIA's.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder with a folder per case (phases, *mask* file), MAMA-MIA's, or image files in images/, masks/.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for split, weights, predictions and tables; the same command goes on there.")] = Path(
         "reproduction"
     ),
@@ -310,9 +314,16 @@ def reproduce(
     folds: Annotated[int, typer.Option(min=0, help="Instead of one split: test on every patient once, in so many folds.")] = 0,
     patient: Annotated[str, typer.Option(help="Regular expression for the patient in a case's name; default: the whole name.")] = "",
     split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    fold_table: Annotated[
+        Path | None,
+        typer.Option(help="CSV file that gives each case (id) its fold, and what must stay together (patient, group or dup_group)."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 2000,
-    batch: Annotated[int, typer.Option(min=1)] = 2,
-    patch: Annotated[int, typer.Option(min=16, help="Edge of the patches in voxels; the paper's is 128.")] = 64,
+    batch: Annotated[int | None, typer.Option(min=1, help="2, or 8 images.")] = None,
+    patch: Annotated[
+        int | None, typer.Option(min=16, help="Edge of the patches in voxels, 64; of images their longer side in pixels, 256.")
+    ] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Draw each folder of images equally often: benign, normal, ...")] = False,
     learning_rate: Annotated[float, typer.Option(min=0, help="The paper's is 1e-4.")] = 1e-3,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
     device: Device = "auto",
@@ -322,11 +333,15 @@ def reproduce(
     """Run a table of the method's paper on your cases, with what is known of the paper's figures beside yours."""
     if folds == 1:
         raise typer.BadParameter("--folds needs at least 2, or 0 for one split.")
+    if fold_table is not None and (folds or patient):
+        raise typer.BadParameter("--fold-table says it all. Leave --folds and --patient out.")
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.reproduce import reproduce_table
 
-        split = {"test_share": test_share, "folds": folds, "patient": patient, "seed": split_seed}
-        settings = {"steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seeds": seeds}
+        split = {"test_share": test_share, "folds": folds, "patient": patient, "seed": split_seed, "table": str(fold_table or "")}
+        settings = {
+            "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seeds": seeds, "balanced": balanced,
+        }  # fmt: skip
         reproduce_table(speaker, method, table, data, out, device, split, settings)
 
 

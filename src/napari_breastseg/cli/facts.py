@@ -47,6 +47,7 @@ def preset_facts() -> list[dict[str, Any]]:
             "channels": preset.channels,
             "patch": list(preset.patch),
             "spacing_mm": list(preset.spacing),
+            "side": preset.side or None,
             "modality": preset.modality,
             **_cost(preset),
             "published": dict(preset.figures),

@@ -8,19 +8,27 @@ from typing import Any
 from rich.table import Table
 
 from napari_breastseg.cli.report import Report
+from napari_breastseg.cli.train import FLAT_BATCH
 
 
 def reproduce_table(
     speaker: Report, method: str, table: int, data: Path, out: Path, device: str, split: dict[str, Any], settings: dict[str, Any]
 ) -> None:
-    """Run a table on the cases in `data` and show it; `split` and `settings` are those of SplitPlan and Reproduction."""
+    """Run a table on the cases in `data` and show it; `split` and `settings` are those of SplitPlan and Reproduction.
+
+    Settings that are None are as Reproduction has them, or as the table's presets for images have them.
+    """
     from napari_breastseg.evaluation.papers import paper_table
     from napari_breastseg.evaluation.reproduce import Reproduction, reproduce
     from napari_breastseg.evaluation.splits import SplitPlan
     from napari_breastseg.evaluation.tables import notes
     from napari_breastseg.io.cohort import find_cases
 
-    place = out / paper_table(method, table).name
+    wanted = paper_table(method, table)
+    place = out / wanted.name
+    presets = [row.preset for row in wanted.rows() if row.preset is not None]
+    usual = {"batch": FLAT_BATCH, "patch": presets[0].patch[-1]} if presets[0].flat else {}
+    settings = {key: usual.get(key, getattr(Reproduction, key)) if value is None else value for key, value in settings.items()}
     cases = find_cases(data)
     report = speaker.run(reproduce(cases, Reproduction(method, table, split=SplitPlan(**split), **settings), out, device))
     path = place / "table.md"
@@ -29,9 +37,9 @@ def reproduce_table(
 
 def _short(report: dict[str, Any]) -> Table:
     """Draw the means alone, ours before the paper's as far as it is known, narrow enough for a terminal."""
-    from napari_breastseg.evaluation.tables import HEADINGS
+    from napari_breastseg.evaluation.tables import heading
 
-    table = Table("row", "parameters, M", *(HEADINGS[name] for name in report["metrics"]), title="ours / the paper's", box=None)
+    table = Table("row", "parameters, M", *(heading(name, report) for name in report["metrics"]), title="ours / the paper's", box=None)
     for row in report["rows"]:
         published, metrics = row["published"], row["metrics"]
         size = row["parameters"] and row["parameters"] / 1e6

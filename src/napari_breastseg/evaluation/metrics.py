@@ -23,11 +23,12 @@ Mask = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of voxels: true positive, false positive, false negative."""
+    """Numbers of voxels: true positive, false positive, false negative, true negative."""
 
     tp: int
     fp: int
     fn: int
+    tn: int
 
 
 def counts(mask: Mask, reference: Mask) -> Counts:
@@ -42,7 +43,8 @@ def counts(mask: Mask, reference: Mask) -> Counts:
         raise InputError(f"A mask of shape {mask.shape} cannot be compared with a reference of shape {reference.shape}. Use the same grid.")
     a, b = mask.astype(bool, copy=False), reference.astype(bool, copy=False)
     tp = int(np.count_nonzero(a & b))
-    return Counts(tp, int(np.count_nonzero(a)) - tp, int(np.count_nonzero(b)) - tp)
+    fp, fn = int(np.count_nonzero(a)) - tp, int(np.count_nonzero(b)) - tp
+    return Counts(tp, fp, fn, a.size - tp - fp - fn)
 
 
 def dice(mask: Mask, reference: Mask) -> float:
@@ -67,6 +69,18 @@ def recall(mask: Mask, reference: Mask) -> float:
     """Share of the reference that is found, ``TP / (TP + FN)``; 0 for an empty reference beside a mask that is not."""
     c = counts(mask, reference)
     return _ratio(c.tp, c.tp + c.fn) if c.tp + c.fn or not c.fp else 0.0
+
+
+def specificity(mask: Mask, reference: Mask) -> float:
+    """Share of what is not the reference that is left out, ``TN / (TN + FP)``; near 1 whenever the reference is small."""
+    c = counts(mask, reference)
+    return _ratio(c.tn, c.tn + c.fp)
+
+
+def accuracy(mask: Mask, reference: Mask) -> float:
+    """Share of the voxels that are right, ``(TP + TN) / all``; near 1 whenever the reference is small."""
+    c = counts(mask, reference)
+    return _ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn)
 
 
 def volumetric_similarity(mask: Mask, reference: Mask) -> float:
@@ -165,6 +179,8 @@ METRICS: Mapping[str, Callable[[Mask, Mask, tuple[float, float, float]], float]]
     "recall": lambda mask, reference, _: recall(mask, reference),
     "iou": lambda mask, reference, _: iou(mask, reference),
     "volumetric_similarity": lambda mask, reference, _: volumetric_similarity(mask, reference),
+    "specificity": lambda mask, reference, _: specificity(mask, reference),
+    "accuracy": lambda mask, reference, _: accuracy(mask, reference),
     "hd95": hd95,
     "asd": asd,
 }

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
+from scipy.stats import wilcoxon
 
 from napari_breastseg.evaluation import metrics
 from napari_breastseg.evaluation.metrics import METRICS
 from napari_breastseg.evaluation.papers import PaperTable, Row, paper_table
-from napari_breastseg.evaluation.splits import Split, SplitPlan, keep_splits, patient_of
+from napari_breastseg.evaluation.splits import Split, SplitPlan, keep_splits, patients_of
 from napari_breastseg.evaluation.tables import markdown
 from napari_breastseg.inference import predict
 from napari_breastseg.inference.devices import pick_device
@@ -34,6 +35,8 @@ from napari_breastseg.training.from_scratch import train_weights
 from napari_breastseg.training.settings import claim_folder
 
 SPLIT = "split.json"
+COMPARED = ("dice", "iou")
+"""Metrics of which a row is compared with the table's reference."""
 T = TypeVar("T")
 
 
@@ -51,6 +54,8 @@ class Reproduction:
     learning_rate : float
     seeds : int
         Trainings of each row, with the seeds 0, 1, ...
+    balanced : bool
+        Draw each folder of images equally often in training.
     split : SplitPlan
     """
 
@@ -61,6 +66,7 @@ class Reproduction:
     patch: int = 64
     learning_rate: float = 1e-3
     seeds: int = 1
+    balanced: bool = False
     split: SplitPlan = field(default_factory=SplitPlan)
 
 
@@ -101,32 +107,33 @@ def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, 
     """
     table = paper_table(settings.method, settings.table)
     pick_device(device)
+    by_name = {case.name: case for case in cases}
     if not (out / SPLIT).is_file():  # later the fingerprints say that the cases are the same
         for number, case in enumerate(cases):
             yield Progress(number, len(cases), f"Checking {case.name}")
             case.check()
     splits = keep_splits(out / SPLIT, {case.name: case.fingerprint() for case in cases}, settings.split)
     folder = out / table.name
-    claim_folder(folder, asdict(settings))
+    claim_folder(folder, _as_dict(settings))
+    patients = patients_of(list(by_name), settings.split)
     rows = table.with_windows(settings.patch)
     runs = [
         Run(row, row.preset, seed, fold, split, folder / row.key / f"fold-{fold}-seed-{seed}")
         for row in rows if row.preset for fold, split in enumerate(splits) for seed in range(settings.seeds)
     ]  # fmt: skip
-    by_name = {case.name: case for case in cases}
     presets = {row.preset.name: row.preset for row in rows if row.preset}
     sizes = {name: preset.parameters() for name, preset in presets.items()}
     measured: list[dict[str, Any]] = []
     report: dict[str, Any] = {}
     for number, run in enumerate(runs, 1):
-        work = _train_and_test(run, by_name, settings, out / "cases", device)
+        work = _train_and_test(run, by_name, patients, settings, out / "cases", device)
         measured += yield from _named(work, f"Run {number} of {len(runs)}, {run.row.key}")
         report = _write_report(folder, table, rows, sizes, settings, measured)
     return report
 
 
 def _train_and_test(
-    run: Run, cases: Mapping[str, LabelledCase], settings: Reproduction, prepared: Path, device: str
+    run: Run, cases: Mapping[str, LabelledCase], patients: Mapping[str, str], settings: Reproduction, prepared: Path, device: str
 ) -> Job[list[dict[str, Any]]]:
     """Return the metrics of every case that the run tests on; what was measured before is read back."""
     path = run.place / "results.json"
@@ -141,8 +148,9 @@ def _train_and_test(
         prediction = yield from _named(predict(case, model, device=device), name)
         write_mask(prediction.refined, case.geometry, run.place / "predictions" / f"{name}.nii.gz")
         figures = {metric: _defined(measure(prediction.refined, truth, case.geometry.spacing)) for metric, measure in METRICS.items()}
-        patient = patient_of(name, settings.split.patient)
-        results.append({"row": run.row.key, "seed": run.seed, "fold": run.fold, "case": name, "patient": patient, **figures})
+        about = {"row": run.row.key, "seed": run.seed, "fold": run.fold, "case": name, "patient": patients[name]}
+        marked = float((prediction.refined > 0).mean())
+        results.append({**about, "healthy": not truth.any(), "marked": marked, **figures})
         write_atomically(path, json.dumps(results, indent=1).encode())
     return results
 
@@ -152,7 +160,7 @@ def _trained(run: Run, training: Sequence[LabelledCase], settings: Reproduction,
     if not path.is_file():
         config = TrainConfig(
             steps=settings.steps, batch=settings.batch, patch=settings.patch, learning_rate=settings.learning_rate, phantoms=0,
-            frloss=FRLoss(terms=run.row.terms) if run.row.terms else None, seed=run.seed,
+            frloss=FRLoss(terms=run.row.terms) if run.row.terms else None, seed=run.seed, balanced=settings.balanced,
         )  # fmt: skip
         own = prepared / run.preset.inputs.__name__  # networks that see the same share what was prepared
         weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=own)
@@ -171,14 +179,22 @@ def _write_report(
     settings: Reproduction,
     measured: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
+    summaries = [_summary(row, sizes, [result for result in measured if result["row"] == row.key]) for row in rows]
+    reference = [result for result in measured if result["row"] == table.reference]
+    for summary in summaries:
+        if reference and summary["key"] != table.reference:
+            own = [result for result in measured if result["row"] == summary["key"]]
+            summary["difference"] = {metric: _difference(own, reference, metric) for metric in COMPARED}
     report = {
-        "settings": asdict(settings),
+        "settings": _as_dict(settings),
         "title": table.title,
         "of": table.of,
         "marks": list(table.marks),
         "metrics": list(table.metrics),
         "papers_settings": table.settings,
-        "rows": [_summary(row, sizes, [result for result in measured if result["row"] == row.key]) for row in rows],
+        "reference": table.reference,
+        "flat": any(row.preset.flat for row in rows if row.preset),
+        "rows": summaries,
         "cases": list(measured),
     }
     write_atomically(folder / "report.json", json.dumps(report, indent=1).encode())
@@ -189,18 +205,14 @@ def _write_report(
 def _summary(row: Row, sizes: Mapping[str, int], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean of each metric over the patients, each patient's mean over cases and seeds; from two patients on with its 95 % interval.
 
+    Cases without tumour, of which overlap says nothing, are counted by themselves: the share in which something was marked all the same.
     Where a metric is not defined, as the distance to an empty mask, it is left out and counted.
     """
-    patients = sorted({result["patient"] for result in results})
+    ill, healthy = ([result for result in results if result["healthy"] == state] for state in (False, True))
     figures = {}
-    for metric in METRICS if patients else ():
-        known = [[r[metric] for r in results if r["patient"] == patient and r[metric] is not None] for patient in patients]
-        each = [sum(values) / len(values) for values in known if values]
-        figures[metric] = {
-            "mean": sum(each) / len(each) if each else None,
-            "ci95": list(metrics.bootstrap_interval(each)) if len(each) > 1 else None,
-            "undefined": sum(result[metric] is None for result in results),
-        }
+    for metric in METRICS if ill else ():
+        undefined = sum(result[metric] is None for result in ill)
+        figures[metric] = {**_mean(list(_by_patient(ill, metric).values())), "undefined": undefined}
     return {
         "key": row.key,
         "label": row.label,
@@ -208,9 +220,39 @@ def _summary(row: Row, sizes: Mapping[str, int], results: Sequence[dict[str, Any
         "parameters": sizes[row.preset.name] if row.preset else None,
         "missing": row.missing,
         "published": dict(row.figures),
-        "patients": len(patients),
+        "patients": len({result["patient"] for result in ill}),
         "metrics": figures,
+        "healthy": len({result["case"] for result in healthy}),
+        "false_alarms": _mean(list(_by_patient([{**r, "alarm": float(r["marked"] > 0)} for r in healthy], "alarm").values())),
     }
+
+
+def _by_patient(results: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:
+    """Return each patient's mean over cases and seeds, of those for whom the metric is defined."""
+    known: dict[str, list[float]] = {}
+    for result in results:
+        if result[metric] is not None:
+            known.setdefault(result["patient"], []).append(result[metric])
+    return {patient: sum(values) / len(values) for patient, values in sorted(known.items())}
+
+
+def _mean(each: Sequence[float]) -> dict[str, Any]:
+    return {
+        "mean": sum(each) / len(each) if each else None,
+        "ci95": list(metrics.bootstrap_interval(each)) if len(each) > 1 else None,
+    }
+
+
+def _difference(results: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Compare a row with the reference, patient by patient, over those who were tested on in both: mean, interval, Wilcoxon's p."""
+    ours, theirs = (_by_patient([r for r in found if not r["healthy"]], metric) for found in (results, reference))
+    each = [ours[patient] - theirs[patient] for patient in ours.keys() & theirs.keys()]
+    p = float(wilcoxon(each).pvalue) if any(each) else 1.0
+    return {**_mean(each), "patients": len(each), "wilcoxon_p": p}
+
+
+def _as_dict(settings: Reproduction) -> dict[str, Any]:
+    return {**asdict(settings), "split": settings.split.as_dict()}
 
 
 def _defined(value: float) -> float | None:

@@ -144,13 +144,15 @@ class _Work:
         return (yield from patiently(lambda: self._prediction(passes, mirror, needed), end))
 
     def _from_afar(self, grid: Grid, seen: int) -> Job[_Pass]:
-        """Look at a box at half resolution, after so many others."""
-        half = grid.halved(self._runner.model.preset.patch)
-        canvas = Canvas(half.shape, half.windows, self._blending)
-        for _ in sweep(self._runner, [(half, canvas, window) for window in half.windows]):
+        """Take the coarse prediction of a box, after so many others: the method's own, or what it says at half resolution."""
+        own = self._runner.network.own_coarse
+        afar = grid if own else grid.halved(self._runner.model.preset.patch)
+        canvas = Canvas(afar.shape, afar.windows, self._blending)
+        look = self._runner.first_probability if own else None
+        for _ in sweep(self._runner, [(afar, canvas, window) for window in afar.windows], look=look):
             yield self._at(seen, "Coarse pass")
         coarse = canvas.mean()
-        shown = self._on_case(half, coarse)
+        shown = self._on_case(afar, coarse)
         _keep(self._coarse, grid.box, shown > self._cut)
         yield self._at(seen + 1, "Coarse pass", Preview("coarse", grid.box, shown))
         return _Pass(grid, Canvas(grid.shape, grid.windows, self._blending), resample(coarse[None], grid.shape)[0])

@@ -89,6 +89,16 @@ class Runner:
         """
         return self._within_memory(lambda: self._split(windows), self.step_down)
 
+    def first_probability(self, windows: Map) -> Map:
+        """Return what :meth:`probability` does, of the coarse prediction of a network that has its own.
+
+        Raises
+        ------
+        ComputeError
+            If even the CPU has too little memory.
+        """
+        return self._within_memory(lambda: np.concatenate([self._first(window[None]) for window in windows]), self._leave_gpu)
+
     def features(self, channels: Map) -> Tensor:
         """Return the last features, shape (feature, z, y, x), float32 on the CPU, of one window of shape (channel, z, y, x).
 
@@ -218,6 +228,13 @@ class Runner:
             self._engine = f"OpenVINO failed ({first_line(error)})"
             self.steps.append(f"{self._engine}, so torch is used.")
             return self._logits(x)
+
+    def _first(self, windows: Map) -> Map:
+        x = torch.from_numpy(np.ascontiguousarray(windows, np.float32)).to(self.device)
+        with torch.inference_mode():
+            logits = self.network.first_logits(self.network.encode(x), x.shape[2:]).float()
+        found: Map = torch.sigmoid(logits[:, 1] - logits[:, 0]).cpu().numpy()
+        return found
 
     def _features(self, channels: Map) -> Tensor:
         x = self._one(channels)

@@ -14,7 +14,7 @@ from monai.networks.nets import ResNet
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
-from napari_breastseg.networks.flat import FlatNetwork
+from napari_breastseg.networks.flat import FlatNetwork, ThreeTimes
 from napari_breastseg.networks.guided import PredictionGuidedRefinement
 
 GRANULARITIES = (3, 5)
@@ -67,7 +67,8 @@ class BReMSNet(FlatNetwork):
     sizes : Sizes
     """
 
-    decoding = ("decoder", "fusion", "coarse_head", "refinement", "heads")
+    decoding = ("enrich", "decoder", "fusion", "coarse_head", "heads", "refinement")
+    own_coarse = True
 
     def __init__(self, mhd: bool = True, bfa: bool = True, prm: bool = True, sizes: Sizes = PUBLISHED) -> None:
         super().__init__()
@@ -87,16 +88,11 @@ class BReMSNet(FlatNetwork):
         self.refinement = PredictionGuidedRefinement(sizes.width) if prm else None
         self.heads = nn.ModuleList(nn.Conv2d(channels, 1, 1) for channels in reversed(sizes.decoder[:3]))
 
-    def look(self, x: Tensor) -> list[Tensor]:
-        """Return the five enriched stages, finest first, of grey images (batch, 1, H, W)."""
+    def entrances(self) -> list[nn.Module]:
+        """Return what makes the five stages, finest first, of grey images (batch, 1, H, W)."""
         encoder = self.encoder
-        x = encoder.act(encoder.bn1(encoder.conv1(x.expand(-1, 3, -1, -1))))
-        stages = [x]
-        x = encoder.maxpool(x)
-        for layer in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4):
-            x = layer(x)
-            stages.append(x)
-        return [part(stage) for part, stage in zip(self.enrich, stages, strict=True)]
+        first = nn.Sequential(ThreeTimes(), encoder.conv1, encoder.bn1, encoder.act)
+        return [first, nn.Sequential(encoder.maxpool, encoder.layer1), encoder.layer2, encoder.layer3, encoder.layer4]
 
     def answer(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the fused features (batch, width, H, W) and the refined logit (batch, 1, H, W)."""
@@ -104,9 +100,9 @@ class BReMSNet(FlatNetwork):
         logits = self._logits(fused)
         return _enlarged(fused), _enlarged(logits[0])
 
-    def first_answer(self, encoded: Sequence[Tensor]) -> Tensor:
-        """Return the logit of the coarse prediction P_c, (batch, 1, H, W)."""
-        return _enlarged(self.coarse_head(self.fusion(self._decoded(encoded))))
+    def first_logits(self, encoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return the logits (batch, 2, 1, H, W) of the coarse prediction P_c."""
+        return self.as_logits(_enlarged(self.coarse_head(self.fusion(self._decoded(encoded)))), size)
 
     def every_answer(self, encoded: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the logits of all heads, (batch, 1, H, W), by the names in :data:`HEADS`, and the fused features as "features"."""
@@ -120,11 +116,14 @@ class BReMSNet(FlatNetwork):
 
     def boundary_attention(self, encoded: Sequence[Tensor]) -> list[Tensor]:
         """Return the gates W of BFA, (batch, channel, h, w), deepest first; none without BFA."""
-        *skips, _ = encoded
+        *skips, _ = self._enriched(encoded)
         return [block.gate(skip) for block, skip in zip(self.decoder, reversed(skips), strict=True) if isinstance(block.gate, BFA)]
 
+    def _enriched(self, encoded: Sequence[Tensor]) -> list[Tensor]:
+        return [part(stage) for part, stage in zip(self.enrich, encoded, strict=True)]
+
     def _decoded(self, encoded: Sequence[Tensor]) -> list[Tensor]:
-        *skips, x = encoded
+        *skips, x = self._enriched(encoded)
         decoded = []
         for block in self.decoder:
             x = block(x, skips.pop())

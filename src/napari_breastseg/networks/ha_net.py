@@ -7,7 +7,7 @@ up-sampled map, TAM's token attention has no projections, and the parts of TAM a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import torch
 from monai.networks.nets import DenseNet
@@ -77,19 +77,19 @@ class HANet(FlatNetwork):
         )
         self.last = nn.Sequential(_up(), _conv_block(widths[3], widths[4]), nn.BatchNorm2d(widths[4]))
         self.head = nn.Conv2d(widths[4], 1, 1)
-        mean, deviation = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_DEVIATION)
-        self.register_buffer("mean", mean[:, None, None], persistent=False)
-        self.register_buffer("deviation", deviation[:, None, None], persistent=False)
 
-    def look(self, x: Tensor) -> list[Tensor]:
-        """Return the four taps, finest first, and the deepest map, of grey images (batch, 1, H, W) from 0 to 1."""
-        x = (x - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
-        taps = []
+    def entrances(self) -> list[nn.Module]:
+        """Return what makes the four taps, finest first, and the deepest map, of grey images (batch, 1, H, W) from 0 to 1."""
+        parts: list[list[nn.Module]] = [[Coloured()]]
         for name, layer in self.encoder.named_children():
-            x = layer(x)
+            parts[-1].append(layer)
             if name in TAPS:
-                taps.append(x)
-        return [*taps, self.attention(self.narrow(torch.relu(x)))]
+                parts.append([])
+        return [nn.Sequential(*layers) for layers in (*parts[:-1], [*parts[-1], nn.ReLU(), self.narrow])]
+
+    def between(self, encoded: list[Tensor]) -> list[Tensor]:
+        """Let the places of the deepest map look at each other."""
+        return [*encoded[:-1], self.attention(encoded[-1])]
 
     def answer(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the last features (batch, width, H, W) and the logit (batch, 1, H, W)."""
@@ -98,6 +98,18 @@ class HANet(FlatNetwork):
             x = block(x, taps.pop())
         features = self.last(x)
         return features, self.head(features)
+
+
+class Coloured(nn.Module):
+    """Grey values from 0 to 1 as the three colours that ImageNet's networks expect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, 1, H, W) to (batch, 3, H, W)."""
+        return (x - self.mean.to(x)) / self.deviation.to(x)
 
 
 class TAM(nn.Module):
@@ -176,7 +188,7 @@ class PooledNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channel, 1, 1) to the same shape."""
-        if len(x) > 1:
+        if not self.training or len(x) > 1:
             return super().forward(x)
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 

@@ -25,12 +25,15 @@ class SegmentationNetwork(nn.Module, ABC):
         Whether it is made for images of one slice, D = 1.
     width : int
         Channels of the last features.
+    own_coarse : bool
+        Whether the method itself gives a coarse prediction first; see :meth:`first_logits`.
     """
 
     decoding: tuple[str, ...]
     frozen: tuple[str, ...] = ()
     width: int
     flat: bool = False
+    own_coarse: bool = False
 
     @abstractmethod
     def encode(self, x: Tensor) -> list[Tensor]:
@@ -43,6 +46,10 @@ class SegmentationNetwork(nn.Module, ABC):
     @abstractmethod
     def features(self, encoded: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the last features (batch, feature, D, H, W), from which one linear layer makes the logits, and the logits."""
+
+    def first_logits(self, encoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return the logits (batch, 2, D, H, W) of the coarse prediction of a method that gives one; parameters as of :meth:`decode`."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes, D, H, W) of x (batch, channel, D, H, W)."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from napari_breastseg.networks.flat import FlatNetwork
+from napari_breastseg.networks.flat import FlatNetwork, ThreeTimes
 
 WIDTHS = (64, 128, 256, 512, 1024)
 
@@ -40,14 +40,9 @@ class UNet(FlatNetwork):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
-    def look(self, x: Tensor) -> list[Tensor]:
-        """Return the levels, finest first, of grey images (batch, 1, H, W)."""
-        x = x.expand(-1, 3, -1, -1)
-        levels = []
-        for depth, block in enumerate(self.encoder):
-            x = block(torch.max_pool2d(x, 2) if depth else x)
-            levels.append(x)
-        return levels
+    def entrances(self) -> list[nn.Module]:
+        """Return what makes the levels, finest first, of grey images (batch, 1, H, W)."""
+        return [nn.Sequential(nn.MaxPool2d(2) if depth else ThreeTimes(), block) for depth, block in enumerate(self.encoder)]
 
     def answer(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the last features (batch, width, H, W) and the logit (batch, 1, H, W)."""

@@ -254,7 +254,7 @@ def _strongest(
     refused: tuple[Weights, Decision] | None = None
     against: dict[str, list[str]] = {}
     for number, share in enumerate(BLENDS):
-        blend = {key: torch.lerp(old, learned[key].cpu(), share) for key, old in parent.items()}
+        blend = {key: torch.lerp(old, learned[key].to(old), share) for key, old in parent.items()}
         judged = judge(examiner.score(blend), before, at_base)
         decision = Decision(judged.adopted, judged.reasons, {**judged.figures, "blend": share, "against_more": against})
         payload = {"stage": "judge", "adopted": decision.adopted, "reasons": list(decision.reasons), "figures": dict(decision.figures)}

@@ -58,6 +58,8 @@ class PaperTable:
     rows : callable
     settings : str
         How the paper trained, for people.
+    reference : str
+        Key of the row that the others are compared with, patient by patient; none if empty.
     """
 
     method: str
@@ -68,6 +70,7 @@ class PaperTable:
     metrics: Sequence[str]
     rows: Callable[[], list[Row]]
     settings: str
+    reference: str = ""
 
     @property
     def name(self) -> str:
@@ -75,9 +78,13 @@ class PaperTable:
         return f"{self.method}-table-{self.number}"
 
     def with_windows(self, patch: int) -> list[Row]:
-        """Return the rows, whose networks all see windows of `patch` voxels, in training and after it."""
-        edge = (patch, patch, patch)
-        return [replace(row, preset=row.preset and replace(row.preset, patch=edge, window=None)) for row in self.rows()]
+        """Return the rows, whose networks all see windows of `patch` voxels, or images of so many pixels, in training and after it."""
+        return [replace(row, preset=row.preset and _seeing(row.preset, patch)) for row in self.rows()]
+
+
+def _seeing(preset: Preset, patch: int) -> Preset:
+    edges = (1 if preset.flat else patch, patch, patch)
+    return replace(preset, patch=edges, window=None, side=preset.side and patch)
 
 
 def find_table(tables: Sequence[PaperTable], method: str, number: int) -> PaperTable:

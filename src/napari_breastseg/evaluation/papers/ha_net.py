@@ -1,0 +1,78 @@
+"""The rows of Tables 3 to 5 of HA-Net, and what the paper publishes of them as far as it is known here.
+
+The published Dice on BUSI is that of images which are also in the training set: docs/methods/ha_net.md says how that was found, and how to
+see it for oneself. It is printed for comparison, and nothing here aims at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from monai.networks.nets import AttentionUnet
+from torch import Tensor, nn
+
+from napari_breastseg.evaluation.papers.table import PaperTable, Row
+from napari_breastseg.methods import get_preset
+from napari_breastseg.methods.preset import Preset
+from napari_breastseg.networks.flat import FlatNetwork
+
+PARTS = ("ConvBlock", "SFEB", "TAM")
+BUSI, UDIAT = {"dice": 0.9728}, {"dice": 0.9238}
+WIDTHS = (64, 128, 256, 512, 1024)
+
+
+class FlatAttentionUNet(FlatNetwork):
+    """MONAI's AttentionUnet with the widths of the U-Net."""
+
+    decoding = ("body", "head")
+
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        self.width = widths[0]
+        self.body = AttentionUnet(2, 1, widths[0], widths, [2] * (len(widths) - 1))
+        self.head = nn.Conv2d(widths[0], 1, 1)
+
+    def entrances(self) -> list[nn.Module]:
+        """Return what hands the image on."""
+        return [nn.Identity()]
+
+    def answer(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the last features (batch, width, H, W) and the logit (batch, 1, H, W)."""
+        features = self.body(encoded[0])
+        return features, self.head(features)
+
+
+def _row(name: str, label: str, marks: tuple[str, ...] = (), figures: Mapping[str, float] | None = None) -> Row:
+    preset = get_preset(f"ha-net/{name}")
+    return Row(name, label, preset, marks, figures={"parameters_millions": preset.figures["parameters"] / 1e6, **(figures or {})})
+
+
+def _ablation() -> list[Row]:
+    """Table 3."""
+    rows = [_row("unet", "U-Net")]
+    rows += [_row(name, "HA-Net", PARTS[:count]) for count, name in enumerate(("baseline", "conv-block", "sfeb"))]
+    return [*rows, _row("paper", "HA-Net", PARTS, BUSI)]
+
+
+def _comparison(figures: dict[str, float]) -> list[Row]:
+    """Tables 4 and 5: with the networks of theirs that are here."""
+    attention: Preset = replace(
+        get_preset("ha-net/unet"), name="peer/attention-unet", network=FlatAttentionUNet, figures={}, about="MONAI's AttentionUnet"
+    )
+    return [_row("unet", "U-Net"), Row("attention-unet", "Attention U-Net (MONAI)", attention), _row("paper", "HA-Net", figures=figures)]
+
+
+_table = partial(
+    PaperTable,
+    "ha-net",
+    metrics=("dice", "iou", "recall", "specificity", "precision", "accuracy", "hd95", "asd"),
+    settings="Adam with a learning rate of 1e-3, batches of 10, an encoder trained on ImageNet",
+    reference="paper",
+)
+TABLES = [
+    _table(3, "Table 3: parts of HA-Net", "Network", PARTS, rows=_ablation),
+    _table(4, "Table 4: comparison on BUSI", "Network", (), rows=partial(_comparison, BUSI)),
+    _table(5, "Table 5: comparison on UDIAT", "Network", (), rows=partial(_comparison, UDIAT)),
+]
