@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +15,17 @@ from napari_breastseg.inference.windows import Map, plan_windows
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.preprocess.breast_region import BreastRegion, breast_region
 from napari_breastseg.preprocess.intensity import Inputs, with_clock
+from napari_breastseg.preprocess.mammogram import mammogram_region
+from napari_breastseg.preprocess.overview import Overview
 from napari_breastseg.preprocess.resample import resample, working_shape
 
 Region = Literal["breast", "full"]
+REGIONS: Mapping[Modality, Callable[[Overview], BreastRegion]] = {
+    "dce-mri": breast_region,
+    "mri": breast_region,
+    "mammography": mammogram_region,
+}
+"""How the breasts are found in images that show more."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +146,8 @@ def make_plan(
         raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
     seen = preset.overview(case)
     inputs = preset.inputs(seen)
-    if region == "breast" and _kind(preset.modality) == "mri":  # other images show the breast alone
-        found = breast_region(seen)
+    if region == "breast" and preset.modality in REGIONS:  # ultrasound shows the breast alone
+        found = REGIONS[preset.modality](seen)
     else:
         found = BreastRegion([whole(case.shape)], np.ones(case.shape[1:], bool))
     return Plan(preset, inputs, found, window or preset.window or preset.patch, preset.overlap if overlap is None else overlap)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_breastseg.errors import ModelError
-from napari_breastseg.methods import ha_net, hcma_unet, hcnet, tsesnet
+from napari_breastseg.methods import brems_net, ha_net, hcma_unet, hcnet, tsesnet
 from napari_breastseg.methods.preset import GUIDED, Preset
 
 DEFAULT = {"hcma-unet": "hcma-unet/practical", "tsesnet": "tsesnet/compact", "hcnet": "hcnet/compact"}
@@ -12,7 +12,8 @@ DEFAULT = {"hcma-unet": "hcma-unet/practical", "tsesnet": "tsesnet/compact", "hc
 
 def presets() -> dict[str, Preset]:
     """Return every preset by its full name, such as ``hcma-unet/paper``."""
-    return {preset.name: preset for preset in [*hcma_unet.PRESETS, *tsesnet.PRESETS, *hcnet.PRESETS, *ha_net.PRESETS]}
+    every = (hcma_unet, tsesnet, hcnet, ha_net, brems_net)
+    return {preset.name: preset for method in every for preset in method.PRESETS}
 
 
 def get_preset(name: str) -> Preset:

@@ -37,6 +37,8 @@ class Inputs:
         The lowest and the highest value of a channel; what lies beyond is cut off.
     clock : tuple of float
         Minutes after the injection of each channel, for a network that asks when; see :func:`with_clock`.
+    levels : tuple of float
+        Rising values of a channel that become 0 to 1 in equal steps, and what lies between them between these; nothing if not given.
     """
 
     seen: Overview
@@ -45,6 +47,7 @@ class Inputs:
     offsets: tuple[float, ...]
     limits: tuple[float, float] = (-np.inf, np.inf)
     clock: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()
 
     def read(self, box: Box, shape: Sequence[int]) -> Volume:
         """Read the channels within a box of the case, resampled to `shape` (z, y, x); no phase is in memory as a whole.
@@ -72,6 +75,8 @@ class Inputs:
         mixed += np.array(self.offsets, np.float32)[:, None, None, None]
         if not np.isfinite(mixed).all():
             raise InputError(NOT_FINITE.format(self.seen.case.name))
+        if self.levels:
+            mixed = np.interp(mixed, self.levels, np.linspace(0, 1, len(self.levels))).astype(np.float32)
         return mixed if self.limits == (-np.inf, np.inf) else mixed.clip(*self.limits)
 
 
