@@ -23,7 +23,7 @@ def volume(tumour: bool) -> Volume:
 
 
 def test_central_windows_hold_the_tumour_or_healthy_tissue() -> None:
-    with_tumour, without = replay.central_windows([volume(True), volume(False)], 32)
+    with_tumour, without = replay.central_windows([volume(True), volume(False)], (32, 32, 32))
     for image, labels in (with_tumour, without):
         assert image.shape == (2, 32, 32, 32)
         assert image.dtype == np.float32
@@ -34,7 +34,7 @@ def test_central_windows_hold_the_tumour_or_healthy_tissue() -> None:
 
 
 def test_practice_windows_are_the_same_every_time_and_often_show_a_tumour() -> None:
-    first, again = (replay.practice_windows([volume(True)], 32, drawn=12) for _ in range(2))
+    first, again = (replay.practice_windows([volume(True)], (32, 32, 32), drawn=12) for _ in range(2))
     assert len(first) == 13
     for (image, labels), (image2, labels2) in zip(first, again, strict=True):
         np.testing.assert_array_equal(image, image2)

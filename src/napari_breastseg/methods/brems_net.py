@@ -8,6 +8,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from napari_breastseg.losses.aw_loss import aw_loss
+from napari_breastseg.methods.exemplars import mammogram
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.methods.pretrained import resnet_name
 from napari_breastseg.networks.brems_net import COMPACT, HEADS, BReMSNet
@@ -29,7 +30,7 @@ def heads_loss(network: SegmentationNetwork, images: Tensor, labels: Tensor) -> 
 def _preset(name: str, network: Any, about: str, **more: Any) -> Preset:
     return Preset(
         name=f"brems-net/{name}", channels=1, patch=(1, SIDE, SIDE), spacing=(1.0, 1.0, 1.0), side=SIDE, network=network, inputs=equalised,
-        about=about, modality="mammography", loss=heads_loss, macs=partial(image_macs, network), **more,
+        about=about, modality="mammography", loss=heads_loss, exemplar=mammogram, macs=partial(image_macs, network), **more,
     )  # fmt: skip
 
 

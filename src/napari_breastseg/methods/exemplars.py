@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case
 from napari_breastseg.phantom import Phantom, make_phantom
+from napari_breastseg.phantom.mammogram import make_mammogram
 
 Exemplar = tuple[Case, npt.NDArray[np.uint8]]
 
@@ -21,6 +22,12 @@ def series(seed: int, shape: tuple[int, int, int]) -> Exemplar:
     """Return a :func:`series_phantom` and its tumours."""
     phantom = series_phantom(seed, shape)
     return phantom.case, phantom.tumour
+
+
+def mammogram(seed: int, shape: tuple[int, int, int]) -> Exemplar:
+    """Return a mammogram phantom of its own size, whatever the shape, and its masses."""
+    phantom = make_mammogram(seed)
+    return phantom.case, phantom.mask
 
 
 def series_phantom(seed: int, shape: tuple[int, int, int]) -> Phantom:

@@ -162,8 +162,8 @@ def _material(parent: Model, corrections: Sequence[Correction], config: LearnCon
         raise InputError("There are no corrections to learn from in the breasts. Paint or erase a few places first.")
     if not any(trains(window, config) for window in windows):
         raise InputError("Nothing was corrected since the last round but what is kept back as a test. Correct more, then learn again.")
-    practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch[0])
-    exam = exam_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch[0])
+    practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch)
+    exam = exam_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch)
     return _Material(latest(windows, MOST_WINDOWS), practice, exam, left_out)
 
 

@@ -25,6 +25,8 @@ PRACTICE_SEEDS = range(9000, 9008)
 EXAM_SEEDS = (9100, 9102, 9107, 9110, 9113, 9117, 9119, 9120)
 """Exemplars to judge on: fixed, and never trained on by anything. The first ones from 9100 on with 2 mL of tumour or more, since in less a
 few voxels more or fewer move a case's Dice by more than the gate allows."""
+Size = tuple[int, int, int]
+"""Voxels (z, y, x) of a window."""
 Window = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 """Image (channel, z, y, x) and labels (z, y, x)."""
 _VERSION = 1  # counts changes of the phantom that make cached volumes stale
@@ -77,7 +79,7 @@ def phantom_volume(preset: Preset, seed: int, shape: tuple[int, int, int], folde
         return volume
 
 
-def central_windows(volumes: Sequence[Volume], size: int) -> list[Window]:
+def central_windows(volumes: Sequence[Volume], size: Size) -> list[Window]:
     """Cut from each volume the window around the middle of its tumours, or around bright healthy tissue if it has none."""
     windows = []
     for volume in volumes:
@@ -86,7 +88,7 @@ def central_windows(volumes: Sequence[Volume], size: int) -> list[Window]:
     return windows
 
 
-def exam_windows(volumes: Sequence[Volume], size: int) -> list[list[Window]]:
+def exam_windows(volumes: Sequence[Volume], size: Size) -> list[list[Window]]:
     """Cut from each volume the window around its tumours and one around bright healthy tissue, where false alarms come from."""
     exam = []
     for volume, central in zip(volumes, central_windows(volumes, size), strict=True):
@@ -95,18 +97,19 @@ def exam_windows(volumes: Sequence[Volume], size: int) -> list[list[Window]]:
     return exam
 
 
-def practice_windows(volumes: Sequence[Volume], size: int, drawn: int = 3, seed: int = 0) -> list[Window]:
+def practice_windows(volumes: Sequence[Volume], size: Size, drawn: int = 3, seed: int = 0) -> list[Window]:
     """Return the central windows and `drawn` others of every volume, about half of those on a tumour, the rest on bright healthy tissue."""
     rng = np.random.default_rng(seed)
     windows = central_windows(volumes, size)
     for volume in volumes:
         for _ in range(drawn):
-            centre = draw_centre(rng, volume, 0.5) + rng.integers(-size // 4, size // 4 + 1, 3)
-            windows.append(_window(volume, centre, size))
+            jitter = rng.integers(-size[-1] // 4, size[-1] // 4 + 1, 3) * (np.array(size) > 1)
+            windows.append(_window(volume, draw_centre(rng, volume, 0.5) + jitter, size))
     return windows
 
 
-def _window(volume: Volume, centre: Points, size: int) -> Window:
-    centre = np.clip(centre, size // 2, np.maximum(np.array(volume.labels.shape) - size // 2, size // 2))
+def _window(volume: Volume, centre: Points, size: Size) -> Window:
+    half = np.array(size) // 2
+    centre = np.clip(centre, half, np.maximum(np.array(volume.labels.shape) - half, half))
     image = cut(volume.channels, centre, size, float(volume.channels[0].min())).astype(np.float32)
     return with_clock(image, volume.clock), cut(volume.labels, centre, size, BACKGROUND)
