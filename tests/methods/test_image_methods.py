@@ -13,7 +13,7 @@ import torch
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
-from napari_breastseg.inference import predict
+from napari_breastseg.inference import explain, predict
 from napari_breastseg.inference.grids import plan_grids
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.losses.aw_loss import aw_loss
@@ -125,3 +125,34 @@ def test_the_loss_of_brems_net_sees_all_heads_at_full_resolution() -> None:
 def test_an_image_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="made for mammography, but image is ultrasound"):
         run(predict(image_of("ha-net/compact", (100, 100)), model_of("brems-net/compact", tmp_path), device="cpu"))
+
+
+@pytest.mark.parametrize(("name", "map_name"), [("ha-net/compact", "sfeb-effect"), ("brems-net/compact", "boundary-attention")])
+def test_explaining_adds_the_methods_own_map(name: str, map_name: str, tmp_path: Path) -> None:
+    case, model = image_of(name, (200, 150)), model_of(name, tmp_path)
+    mask = np.zeros((1, 200, 150), np.uint8)
+    mask[:, 80:120, 20:60] = 1
+    found = run(explain(case, model, mask, device="cpu")).maps
+    assert found[map_name].shape == (1, 200, 150) and found[map_name].dtype == np.float32
+    assert np.abs(found[map_name]).max() > 0
+    assert {"frloss-similarity", "frloss-boundary", "frloss-negative", "frloss-hardest", map_name} == set(found)
+
+
+def test_what_sfeb_adds_is_nothing_where_it_is_silent() -> None:
+    torch.manual_seed(0)
+    network, x = NETWORKS["ha-net/compact"]().eval(), torch.rand(1, 1, 1, 64, 64)
+    assert network.own_maps(x)["sfeb-effect"].abs().max() > 0
+    for block in network.decoder:
+        torch.nn.init.zeros_(block.sfeb.both[1].weight)  # Fc becomes relu(bias), which begins as 0
+    assert not network.own_maps(x)["sfeb-effect"].any()
+    assert HANet(True, False, False, growth=4, initial=8, widths=(32, 16, 16, 8, 8)).own_maps(x) == {}
+
+
+def test_the_boundary_attention_is_the_mean_of_the_gates() -> None:
+    torch.manual_seed(0)
+    network, x = NETWORKS["brems-net/compact"]().eval(), torch.rand(1, 1, 1, 64, 64)
+    for block in network.decoder:
+        torch.nn.init.zeros_(block.gate.weigh.weight)
+        torch.nn.init.zeros_(block.gate.weigh.bias)
+    torch.testing.assert_close(network.own_maps(x)["boundary-attention"], torch.full((1, 1, 64, 64), 0.5))
+    assert BReMSNet(bfa=False, sizes=Sizes("basic", (1, 1, 1, 1), (8, 8, 16, 16), (16, 8, 8, 8), 8)).own_maps(x) == {}

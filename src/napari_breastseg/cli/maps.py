@@ -43,7 +43,7 @@ def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path |
     Maps that an earlier run left there are of another mask: they go.
     """
     if out is not None:
-        for pattern in ("frloss-*", "clusters-predicted"):
+        for pattern in ("frloss-*", "clusters-predicted", "sfeb-effect", "boundary-attention"):
             for old in out.parent.glob(f"{glob.escape(stem(out))}_{pattern}.nii.gz"):
                 old.unlink()
     if explanation is None:

@@ -21,6 +21,7 @@ from napari_breastseg.case import BACKGROUND, TUMOUR, Box, Case, slices
 from napari_breastseg.errors import InputError
 from napari_breastseg.inference.grids import Grid, Region, plan_grids
 from napari_breastseg.inference.hard_negatives import HardNegative, list_hard_negatives
+from napari_breastseg.inference.own_maps import own_maps
 from napari_breastseg.inference.predicted_clusters import CLUSTERS, predicted_clusters
 from napari_breastseg.inference.runner import Runner
 from napari_breastseg.inference.windows import Canvas, Map
@@ -56,6 +57,8 @@ class Explanation:
         "frloss-negative": N, uint8: 1 in healthy voxels within T2 of the hardest ones.
         "frloss-hardest": the hardest voxels themselves, uint8: the number of their row.
         "clusters-predicted": of HCNet only, the cluster of curves that it expects before contrast, uint8.
+        "sfeb-effect": of HA-Net only, by how much SFEB raises the probability, float32 from -1 to 1.
+        "boundary-attention": of BReMS-Net only, the mean of BFA's gates, float32 from 0 to 1.
     rows : sequence of HardNegative
         The components of the hardest voxels, the largest first.
     details : mapping
@@ -125,7 +128,7 @@ def explain(
     shown = np.clip(shown * place.inside, -1, 1)
     hardest = (scores != NONE) & healthy
     shown[hardest] = scores[hardest]  # as they were compared, not softened by resampling
-    anatomy = place if region == "breast" else breast_region(Overview.of(case))
+    anatomy = place if region == "breast" or case.flat else breast_region(Overview.of(case))
     rows, numbers = yield from list_hard_negatives(case, tumour, hardest, scores, anatomy)
     step = np.array(model.preset.grid_spacing(case)) / case.geometry.spacing
     maps: dict[str, npt.NDArray[Any]] = {
@@ -136,6 +139,7 @@ def explain(
     }
     if isinstance(runner.network, HCNet):
         maps[CLUSTERS] = yield from predicted_clusters(case, plan, runner)
+    maps |= yield from own_maps(case, plan, runner)
     details = {
         "device": runner.device.type,
         "seconds": round(time.perf_counter() - started, 2),

@@ -131,6 +131,16 @@ class Runner:
         """
         return self._within_memory(lambda: self._heterogeneity(channels), self._leave_gpu)
 
+    def own_maps(self, channels: Map) -> dict[str, Map]:
+        """Return what the method itself shows of one window (channel, z, y, x): maps (z, y, x) by their names.
+
+        Raises
+        ------
+        ComputeError
+            If even the CPU has too little memory.
+        """
+        return self._within_memory(lambda: self._own_maps(channels), self._leave_gpu)
+
     def step_down(self) -> bool:
         """Take the next rung of the memory ladder: batch, size, precision, device; return whether there was one."""
         if self.batch > 1:
@@ -245,6 +255,10 @@ class Runner:
         assert isinstance(self.network, HCNet)
         found: Map = self.network.heterogeneity(self._one(channels))[0].cpu().numpy()
         return found
+
+    def _own_maps(self, channels: Map) -> dict[str, Map]:
+        with torch.inference_mode():
+            return {name: found[0].float().cpu().numpy() for name, found in self.network.own_maps(self._one(channels)).items()}
 
     def _one(self, channels: Map) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(channels, np.float32))[None].to(self.device)

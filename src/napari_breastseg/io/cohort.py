@@ -21,7 +21,7 @@ from napari_breastseg.io.nifti_file import is_nifti_name
 
 MASKS = ("mask", "tumour", "tumor", "seg")
 """What the name of the truth beside the phases of a case contains, in small letters or in capitals."""
-MAP = re.compile(r"_frloss-|_uncertainty\.nii|_clusters-predicted\.nii")
+MAP = re.compile(r"_frloss-|_uncertainty\.nii|_clusters-predicted\.nii|_sfeb-effect\.nii|_boundary-attention\.nii")
 """What the names of the maps contain that `predict` writes beside its mask, in small letters."""
 IMAGES, EXPERT = "images", Path("segmentations") / "expert"
 """Where MAMA-MIA keeps the phases (a folder per patient) and the experts' masks (a file per patient)."""

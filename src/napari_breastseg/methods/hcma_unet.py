@@ -73,7 +73,7 @@ PRESETS = [
         spacing=(1.0, 8.0, 8.0),
         network=partial(HCMAUNet, flat=True, patch=64),
         inputs=grey_image,
-        about="Stand-in for ultrasound images until HA-Net: the network on one slice. No starter weights; train it on your own images.",
+        about="The network on one slice of ultrasound, to compare with HA-Net. No starter weights; train it on your own images.",
         modality="ultrasound",
     ),
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from monai.networks.nets import ResNet
@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate, max_pool2d
 
 from napari_breastseg.networks.flat import FlatNetwork, ThreeTimes
 from napari_breastseg.networks.guided import PredictionGuidedRefinement
+from napari_breastseg.networks.hcma_unet import crop
 
 GRANULARITIES = (3, 5)
 """Edges of the neighbourhoods that BFA compares a voxel with."""
@@ -114,10 +115,16 @@ class BReMSNet(FlatNetwork):
         size = [2 * edge for edge in fused.shape[2:]]
         return {name: interpolate(x, size, mode="bilinear", align_corners=False) for name, x in {**answers, "features": fused}.items()}
 
-    def boundary_attention(self, encoded: Sequence[Tensor]) -> list[Tensor]:
-        """Return the gates W of BFA, (batch, channel, h, w), deepest first; none without BFA."""
-        *skips, _ = self._enriched(encoded)
-        return [block.gate(skip) for block, skip in zip(self.decoder, reversed(skips), strict=True) if isinstance(block.gate, BFA)]
+    def own_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the gates W of BFA, from 0 to 1, the mean over channels and levels; nothing without BFA."""
+        *skips, _ = self._enriched(self.encode(x))
+        pairs = zip((cast(UpBlock, block).gate for block in self.decoder), reversed(skips), strict=True)
+        gates = [gate(skip).mean(1, True) for gate, skip in pairs if gate is not None]
+        if not gates:
+            return {}
+        size = [2 * edge for edge in gates[-1].shape[2:]]
+        levels = [interpolate(gate, size, mode="bilinear", align_corners=False) for gate in gates]
+        return {"boundary-attention": crop(torch.stack(levels).mean(0), x.shape[2:])}
 
     def _enriched(self, encoded: Sequence[Tensor]) -> list[Tensor]:
         return [part(stage) for part, stage in zip(self.enrich, encoded, strict=True)]

@@ -91,13 +91,21 @@ class HANet(FlatNetwork):
         """Let the places of the deepest map look at each other."""
         return [*encoded[:-1], self.attention(encoded[-1])]
 
-    def answer(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the last features (batch, width, H, W) and the logit (batch, 1, H, W)."""
+    def answer(self, encoded: Sequence[Tensor], context: bool = True) -> tuple[Tensor, Tensor]:
+        """Return the last features (batch, width, H, W) and the logit (batch, 1, H, W); without `context` SFEB adds nothing."""
         *taps, x = encoded
         for block in self.decoder:
-            x = block(x, taps.pop())
+            x = block(x, taps.pop(), context)
         features = self.last(x)
         return features, self.head(features)
+
+    def own_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return by how much SFEB raises the probability, from -1 to 1: it has no map of its own to show."""
+        if not any(isinstance(part, SFEB) for part in self.modules()):
+            return {}
+        encoded = self.encode(x)
+        having, lacking = (self.as_logits(self.answer(encoded, context)[1], x.shape[2:]).softmax(1)[:, 1] for context in (True, False))
+        return {"sfeb-effect": having - lacking}
 
 
 class Coloured(nn.Module):
@@ -202,9 +210,10 @@ class UpBlock(nn.Module):
         self.sfeb = nn.Identity() if kernel is None else SFEB(inputs, kernel)
         self.block = _conv_block(inputs + skip, outputs)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Fuse x (batch, inputs, h, w) with skip (batch, skip, 2 h, 2 w)."""
-        out: Tensor = self.block(torch.cat([skip, self.sfeb(self.up(x))], 1))
+    def forward(self, x: Tensor, skip: Tensor, context: bool = True) -> Tensor:
+        """Fuse x (batch, inputs, h, w), with what SFEB adds or without, with skip (batch, skip, 2 h, 2 w)."""
+        up = self.up(x)
+        out: Tensor = self.block(torch.cat([skip, self.sfeb(up) if context else up], 1))
         return out
 
 

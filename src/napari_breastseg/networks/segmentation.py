@@ -51,6 +51,10 @@ class SegmentationNetwork(nn.Module, ABC):
         """Return the logits (batch, 2, D, H, W) of the coarse prediction of a method that gives one; parameters as of :meth:`decode`."""
         raise NotImplementedError
 
+    def own_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return maps (batch, D, H, W) by which the method itself shows what it does with x (batch, channel, D, H, W); most have none."""
+        return {}
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes, D, H, W) of x (batch, channel, D, H, W)."""
         return self.decode(self.encode(x), x.shape[2:])

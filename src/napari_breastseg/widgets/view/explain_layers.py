@@ -15,7 +15,7 @@ from napari_breastseg.widgets.view.layers import GEOMETRY, ROLE, space
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
 
-ROLES = ("expected", "similarity", "negative", "boundary", "hardest")
+ROLES = ("expected", "sfeb-effect", "boundary-attention", "similarity", "negative", "boundary", "hardest")
 BOUNDARY_COLOUR, NEGATIVE_COLOUR = "#FFFFFF", "#4477AA"
 ROW_COLOURS = ("#44BB99", "#FFAABB", "#BBCC33", "#77AADD", "#EEDD88", "#99DDFF", "#AAAA00")
 """Tol's light palette, told apart on dark images by all kinds of colour vision, without the tumour's orange. Row 8 starts anew."""
@@ -26,6 +26,15 @@ SIMILAR = Colormap(
     name="similar to tumour",
 )
 """Dark to light as napari's magma, and clear where the model sees no likeness, so that the image shows through."""
+
+
+EITHER_WAY = Colormap(
+    [[0.2, 0.4, 0.9, 0.8], [0.2, 0.4, 0.9, 0.0], [0.9, 0.3, 0.2, 0.0], [0.9, 0.3, 0.2, 0.8]],
+    controls=[0.0, 0.5, 0.5, 1.0],
+    name="lower or higher",
+)
+OWN = {"sfeb-effect": "What SFEB adds", "boundary-attention": "Boundary attention (BFA)"}
+"""Maps of single methods, and what their layers are called."""
 
 
 def row_colour(number: int) -> str:
@@ -54,6 +63,23 @@ def _expected(labels: npt.NDArray[np.uint8], geometry: Geometry) -> Labels:
     return layer
 
 
+def _own(role: str, name: str, values: npt.NDArray[np.float32], geometry: Geometry) -> Image:
+    """Return a map of the method's own, hidden until it is wanted; one that goes below 0 from blue over clear to red."""
+    signed = float(values.min()) < 0
+    most = max(float(np.abs(values).max()), 1e-6)
+    return Image(
+        values,
+        name=name,
+        colormap=EITHER_WAY if signed else SIMILAR,
+        blending="translucent",
+        opacity=0.8,
+        visible=False,
+        contrast_limits=(-most if signed else 0.0, most),
+        metadata={ROLE: role, GEOMETRY: geometry},
+        **space(geometry),
+    )
+
+
 def explanation_layers(explanation: Explanation, geometry: Geometry) -> list[Layer]:
     """Return the layers, lowest first; none can be painted on."""
     maps = explanation.maps
@@ -70,6 +96,7 @@ def explanation_layers(explanation: Explanation, geometry: Geometry) -> list[Lay
     rows: Colours = {number: row_colour(number) for number in range(1, 256)}
     return [
         *([_expected(maps["clusters-predicted"], geometry)] if "clusters-predicted" in maps else []),
+        *(_own(role, name, maps[role], geometry) for role, name in OWN.items() if role in maps),
         similarity,
         _labels(maps["frloss-negative"], geometry, "Around hard negatives", "negative", {1: NEGATIVE_COLOUR}, 1, 0.8),
         _labels(maps["frloss-boundary"], geometry, "Boundary confusion", "boundary", {1: BOUNDARY_COLOUR}, 1, 0.6),
