@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -12,10 +12,10 @@ from rich.table import Table
 from napari_breastseg.cli import benchmark, session_app
 from napari_breastseg.cli.align import align
 from napari_breastseg.cli.kinetics import kinetics
-from napari_breastseg.cli.options import Device, ModelName, Overwrite, seconds_of
+from napari_breastseg.cli.options import Device, ModelName, Overwrite, given, seconds_of
 from napari_breastseg.cli.report import Debug, Json, report
 from napari_breastseg.cli.simulate_app import simulate
-from napari_breastseg.cli.train import Terms
+from napari_breastseg.cli.train_app import reproduce, train
 
 app = typer.Typer(
     name="napari-breastseg",
@@ -148,7 +148,7 @@ def predict(
     if out is None and session is None:
         raise typer.BadParameter("Give --out, --session, or both.")
     seconds = seconds_of(times)
-    asked = _given(boundary_reach=boundary_reach, negative_reach=negative_reach, hardest=hardest)
+    asked = given(boundary_reach=boundary_reach, negative_reach=negative_reach, hardest=hardest)
     if asked and maps is None:
         raise typer.BadParameter("--boundary-reach, --negative-reach and --hardest need --maps frloss.")
     if link and session is None:
@@ -245,104 +245,8 @@ def queue(
 app.command()(simulate)
 app.command()(align)
 app.command()(kinetics)
-
-
-@app.command()
-def train(
-    method: Annotated[str, typer.Argument(help="Preset, such as hcma-unet or hcma-unet/paper.")],
-    out: Annotated[Path, typer.Option(help="Folder for the state, and for the model at the end.")],
-    phantoms: Annotated[int | None, typer.Option(min=0, help="Synthetic examinations to train on: 100, but none for ultrasound.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder with a folder per case (phases, *mask* file), MAMA-MIA's, or image files in images/, masks/."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 2000,
-    batch: Annotated[int | None, typer.Option(min=1, help="2, or 8 images.")] = None,
-    patch: Annotated[
-        int | None, typer.Option(min=16, help="Edge of the training patch in voxels: 64, or what an image's preset says.")
-    ] = None,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Draw each folder of images equally often: benign, normal, ...")] = False,
-    frloss: Annotated[Terms, typer.Option(help="Terms of FRLoss to add to cross-entropy and Dice: a row of Table III.")] = Terms.none,
-    frloss_weight: Annotated[float | None, typer.Option(min=0, help="Lambda of FRLoss; 5.")] = None,
-    boundary_reach: Annotated[int | None, typer.Option(min=0, help="T1 of FRLoss: voxels around the tumour; 10.")] = None,
-    negative_reach: Annotated[int | None, typer.Option(min=0, help="T2: voxels around the hardest healthy voxels; 10.")] = None,
-    hardest: Annotated[int | None, typer.Option(min=1, help="N of FRLoss: hardest healthy voxels per batch; 250.")] = None,
-    start: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
-    encoder: Annotated[
-        Path | None, typer.Option(help="ImageNet weights of DenseNet-121 (ha-net) or ResNet-50 (brems-net), as .safetensors.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    seed: Annotated[int, typer.Option()] = 0,
-    device: Device = "auto",
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Train a model on phantoms, on folders of cases, or on both."""
-    asked = _given(weight=frloss_weight, boundary_reach=boundary_reach, negative_reach=negative_reach, hardest=hardest)
-    if asked and frloss is Terms.none:
-        raise typer.BadParameter("--frloss-weight, --boundary-reach, --negative-reach and --hardest need --frloss.")
-    with report(as_json, debug) as speaker:
-        from napari_breastseg.cli.train import train_model
-
-        settings = {
-            "phantoms": phantoms, "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate,
-            "balanced": balanced, "seed": seed,
-        }  # fmt: skip
-        answer = train_model(speaker, method, out, data, start, encoder, resume, device, settings, {"terms": frloss.value, **asked})
-        speaker.answer(answer, f"The model is in {answer['model']}")
-
-
-@app.command()
-def reproduce(
-    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet, tsesnet, hcnet or ha-net.")],
-    table: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="hcma-unet: 1 to 3; tsesnet: 1, 3 (its parts), 4 (fusion of the phases); hcnet: 1, 2 (number of clusters); ha-net: 3 "
-            "(its parts), 4 and 5 (with U-Nets, on BUSI and on UDIAT).",
-        ),
-    ],
-    data: Annotated[
-        Path, typer.Option(help="Folder with a folder per case (phases, *mask* file), MAMA-MIA's, or image files in images/, masks/.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for split, weights, predictions and tables; the same command goes on there.")] = Path(
-        "reproduction"
-    ),
-    test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the patients to test on.")] = 0.2,
-    folds: Annotated[int, typer.Option(min=0, help="Instead of one split: test on every patient once, in so many folds.")] = 0,
-    patient: Annotated[str, typer.Option(help="Regular expression for the patient in a case's name; default: the whole name.")] = "",
-    split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
-    fold_table: Annotated[
-        Path | None,
-        typer.Option(help="CSV file that gives each case (id) its fold, and what must stay together (patient, group or dup_group)."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 2000,
-    batch: Annotated[int | None, typer.Option(min=1, help="2, or 8 images.")] = None,
-    patch: Annotated[
-        int | None, typer.Option(min=16, help="Edge of the patches in voxels, 64; of images their longer side in pixels, 256.")
-    ] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Draw each folder of images equally often: benign, normal, ...")] = False,
-    learning_rate: Annotated[float, typer.Option(min=0, help="The paper's is 1e-4.")] = 1e-3,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
-    device: Device = "auto",
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Run a table of the method's paper on your cases, with what is known of the paper's figures beside yours."""
-    if folds == 1:
-        raise typer.BadParameter("--folds needs at least 2, or 0 for one split.")
-    if fold_table is not None and (folds or patient):
-        raise typer.BadParameter("--fold-table says it all. Leave --folds and --patient out.")
-    with report(as_json, debug) as speaker:
-        from napari_breastseg.cli.reproduce import reproduce_table
-
-        split = {"test_share": test_share, "folds": folds, "patient": patient, "seed": split_seed, "table": str(fold_table or "")}
-        settings = {
-            "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seeds": seeds, "balanced": balanced,
-        }  # fmt: skip
-        reproduce_table(speaker, method, table, data, out, device, split, settings)
+app.command()(train)
+app.command()(reproduce)
 
 
 @app.command()
@@ -396,8 +300,3 @@ def demo(
         answer = run_demo(speaker, out, rounds, seed, device)
         where = f"Session: {answer['session']}\nPicture: {answer['picture']}"
         speaker.answer(answer, rounds_table(answer["rounds"]), where)
-
-
-def _given(**options: float | None) -> dict[str, Any]:
-    """Return the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}

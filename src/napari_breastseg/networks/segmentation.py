@@ -48,8 +48,8 @@ class SegmentationNetwork(nn.Module, ABC):
         """Return the last features (batch, feature, D, H, W), from which one linear layer makes the logits, and the logits."""
 
     def first_logits(self, encoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Return the logits (batch, 2, D, H, W) of the coarse prediction of a method that gives one; parameters as of :meth:`decode`."""
-        raise NotImplementedError
+        """Return the logits (batch, 2, D, H, W) of the coarse prediction of a method that has its own, else those of :meth:`decode`."""
+        return self.decode(encoded, size)
 
     def own_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return maps (batch, D, H, W) by which the method itself shows what it does with x (batch, channel, D, H, W); most have none."""
