@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from napari_breastseg.errors import InputError
 
-Modality: TypeAlias = Literal["dce-mri", "mri", "ultrasound", "mammography"]
+Modality: TypeAlias = Literal["dce-mri", "mri", "ultrasound", "mammography", "image"]
+"""What an examination is; "image" is one of the flat kinds, and its file does not say which."""
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open index ranges ``((z0, z1), (y0, y1), (x0, x1))``."""
 
@@ -60,6 +61,8 @@ class Geometry:
         The file's own affine: voxel indices (i, j, k) as stored in the file to RAS mm, kept so that results go back to that grid.
     original_shape : tuple of int
         The file's own array shape (i, j, k).
+    unit : str
+        "mm", or "pixel" where a file does not tell its scale and the spacing is 1 by convention.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class Geometry:
     spacing: tuple[float, float, float]
     affine: npt.NDArray[np.float64]
     original_shape: tuple[int, int, int]
+    unit: Literal["mm", "pixel"] = "mm"
 
     def __post_init__(self) -> None:
         if not all(np.isfinite(s) and s > 0 for s in self.spacing):

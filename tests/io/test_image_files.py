@@ -25,7 +25,7 @@ def saved(path: Path, array: np.ndarray, **options: object) -> Path:
 
 def test_an_image_is_an_ultrasound_case_of_one_slice(tmp_path: Path) -> None:
     case = read_case(saved(tmp_path / "a.png", GREY))
-    assert (case.modality, case.images.shape, case.geometry.spacing) == ("ultrasound", (1, 1, 20, 30), (1.0, 1.0, 1.0))
+    assert (case.modality, case.images.shape, case.geometry.spacing) == ("image", (1, 1, 20, 30), (1.0, 1.0, 1.0))
     np.testing.assert_array_equal(case.phase(0)[0], GREY)
 
 

@@ -100,7 +100,7 @@ def test_image_files_are_cases_only_where_there_is_no_nifti(tmp_path: Path, save
     picture(tmp_path / "busi" / "masks" / "malignant (2).png")
     listing = list_cases(tmp_path / "busi")
     assert [case.name for case in listing.cases] == ["benign (1)", "malignant (2)"]
-    assert [case.read().modality for case in listing.cases] == ["ultrasound", "ultrasound"]
+    assert [case.read().modality for case in listing.cases] == ["image", "image"]
     assert [path.name for path in listing.left_out] == ["masks", "benign (1)_mask.png"]
     save("busi/one/scan.nii.gz", volume())
     listing = list_cases(tmp_path / "busi")

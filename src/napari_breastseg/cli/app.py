@@ -116,7 +116,8 @@ def models(
 @app.command()
 def predict(
     image: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="NIfTI file, folder with one file per phase, ultrasound image; or a folder of many.")
+        Path,
+        typer.Argument(metavar="INPUT", help="NIfTI file, folder with one file per phase, image (PNG, JPEG, TIFF); or a folder of many."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid; the folder for the masks of many.")
@@ -158,7 +159,8 @@ def predict(
     with report(as_json, debug) as speaker:
         from napari_breastseg.cli.cohort import predict_folder, refuse_for_case, refuse_for_cohort
         from napari_breastseg.cli.maps import hard_negatives_table
-        from napari_breastseg.cli.work import DEFAULT_MODEL, predict_file, tumour_in_words
+        from napari_breastseg.cli.tables import tumour_in_words
+        from napari_breastseg.cli.work import DEFAULT_MODEL, predict_file
         from napari_breastseg.io.listing import is_cohort, list_cases
 
         if is_cohort(image.expanduser()):
@@ -196,7 +198,8 @@ def refine(
 ) -> None:
     """Let the prediction of a case follow the strokes on it; the model stays as it is."""
     with report(as_json, debug) as speaker:
-        from napari_breastseg.cli.work import refine_case, tumour_in_words
+        from napari_breastseg.cli.tables import tumour_in_words
+        from napari_breastseg.cli.work import refine_case
 
         answer = refine_case(speaker, session, case, undo, out, overwrite)
         speaker.answer(answer, tumour_in_words(answer) + (f"; mask in {out}" if out else ""))

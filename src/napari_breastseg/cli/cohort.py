@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from napari_breastseg.cli.report import Report
+from napari_breastseg.cli.tables import figure_in_words
 from napari_breastseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,15 +81,15 @@ def _answer(cohort: Cohort, out: Path) -> dict[str, Any]:
 
 
 def _shown(cohort: Cohort, out: Path) -> list[RenderableType]:
-    table = Table("case", "tumour", "parts", "largest mL", "seconds", "device", box=None)
+    table = Table("case", "tumour", "largest part", "parts", "longest", "seconds", "device", box=None)
     for row in cohort.rows:
         facts = row.facts()
         if row.record is None:
             table.add_row(row.case, row.status)
             continue
-        tumour = f"{facts['tumour_voxels']} pixels" if facts["tumour_ml"] is None else f"{facts['tumour_ml']:.2f} mL"
-        largest = "" if facts["largest_ml"] is None else f"{facts['largest_ml']:.2f}"
-        table.add_row(row.case, tumour, str(facts["parts"]), largest, f"{facts['seconds']:.1f}", facts["device"] or "")
+        sizes = (figure_in_words(facts, which) for which in ("tumour", "largest"))
+        longest = f"{facts['longest']:g} {facts['unit']}"
+        table.add_row(row.case, *sizes, str(facts["parts"]), longest, f"{facts['seconds']:.1f}", facts["device"] or "")
     words = f"{cohort.done} case(s) predicted"
     words += f" in {cohort.seconds:.0f} s, {cohort.seconds / cohort.done:.1f} s each" if cohort.done else ""
     words += f"; {cohort.skipped} done before" if cohort.skipped else ""

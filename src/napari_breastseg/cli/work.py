@@ -13,12 +13,12 @@ from napari_breastseg.case import Case, Prediction, overlay
 from napari_breastseg.cli.maps import explained, maps_answer
 from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
-from napari_breastseg.cohort.figures import tumour_figures
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask, write_map, write_mask
 from napari_breastseg.io.nifti import series
 from napari_breastseg.io.nifti_file import stem
 from napari_breastseg.loop.approval import record_mask
+from napari_breastseg.measure import tumour_figures
 from napari_breastseg.session import Session
 
 if TYPE_CHECKING:
@@ -99,14 +99,6 @@ def _found(case: Case, case_id: str | None, out: Path | None, folder: Path | Non
         **tumour_figures(mask, case),
         **prediction.details,
     }
-
-
-def tumour_in_words(answer: Mapping[str, Any]) -> str:
-    """Return how much tumour the answer of :func:`predict_file` tells of: in mL, or in pixels where the scale is unknown."""
-    if answer["tumour_ml"] is None:
-        return f"{answer['tumour_voxels']} pixels of tumour in {answer['case']}"
-    words = f"{answer['tumour_ml']:.2f} mL of tumour in {answer['case']}"
-    return words + (f", in {answer['parts']} parts, the largest {answer['largest_ml']:.2f} mL" if answer["parts"] > 1 else "")
 
 
 def _keep(mask: Any, case: Case, out: Path | None) -> None:

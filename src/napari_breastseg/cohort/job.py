@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_breastseg.cohort.figures import tumour_figures
 from napari_breastseg.compute import for_people
 from napari_breastseg.inference import predict
 from napari_breastseg.inference.grids import Region
@@ -20,6 +19,7 @@ from napari_breastseg.inference.uncertainty import UNCERTAINTY
 from napari_breastseg.io import write_map, write_mask
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.listing import ListedCase
+from napari_breastseg.measure import tumour_figures
 from napari_breastseg.methods.model import Model, load_model
 from napari_breastseg.progress import Job, Progress, retold
 

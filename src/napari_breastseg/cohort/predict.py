@@ -22,7 +22,9 @@ from napari_breastseg.methods.model import Model
 from napari_breastseg.progress import Job, Progress
 
 SUMMARY = "summary.csv"
-FIGURES = ("tumour_ml", "tumour_voxels", "parts", "largest_ml", "seconds")
+FIGURES = (
+    "tumour_ml", "tumour_mm2", "tumour_voxels", "parts", "largest_ml", "largest_mm2", "largest_voxels", "longest", "unit", "seconds",
+)  # fmt: skip
 COLUMNS = ("case", "status", *FIGURES, "device", "engine", "error")
 
 

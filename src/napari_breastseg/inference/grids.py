@@ -142,7 +142,7 @@ def make_plan(
     InputError
         If the case is of another modality than the preset is made for, lacks a phase that it needs, or is constant.
     """
-    if _kind(case.modality) != _kind(preset.modality):
+    if not _suits(case.modality, preset.modality):
         raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
     seen = preset.overview(case)
     inputs = preset.inputs(seen)
@@ -162,6 +162,7 @@ def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[l
     return list(plan.grids()), plan.region
 
 
-def _kind(modality: Modality) -> str:
-    """One volume of a DCE-MRI examination is read as plain MRI; whether its phases suffice is for the preset to say."""
-    return "mri" if modality == "dce-mri" else modality
+def _suits(modality: Modality, wanted: Modality) -> bool:
+    """A volume of DCE-MRI is read as plain MRI: whether its phases suffice says the preset. An image can be of either flat kind."""
+    kinds: Sequence[set[Modality]] = ({"dce-mri", "mri"}, {"ultrasound", "image"}, {"mammography", "image"})
+    return any({modality, wanted} <= kind for kind in kinds)

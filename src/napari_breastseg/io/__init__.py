@@ -26,7 +26,7 @@ class Reader:
 
 READERS = {
     "NIfTI (.nii, .nii.gz)": Reader(is_nifti, read_nifti, read_geometry),
-    "ultrasound image (.png, .jpg, .tif)": Reader(is_image, read_image, image_geometry),
+    "image (.png, .jpg, .tif)": Reader(is_image, read_image, image_geometry),
 }
 """Every format that :func:`read_case` knows, in the order in which it asks them."""
 

@@ -1,4 +1,4 @@
-"""Image files (PNG, JPEG, TIFF) to cases of one slice: ultrasound.
+"""Image files (PNG, JPEG, TIFF) to cases of one slice: ultrasound, mammograms.
 
 Only the pixels are taken: text and EXIF in a file can name the patient and stay behind. What is written into the picture itself does not.
 """
@@ -34,7 +34,7 @@ def is_image(path: Path) -> bool:
 
 
 def read_image(path: Path, times: Sequence[float] | None = None) -> Case:
-    """Read an ultrasound image.
+    """Read an image.
 
     Parameters
     ----------
@@ -52,13 +52,13 @@ def read_image(path: Path, times: Sequence[float] | None = None) -> Case:
         raise InputError(f"{path} is a single image. Leave the phase times out.")
     grey = read_grey(path).astype(np.float32)
     check_voxels(grey, str(path))
-    return Case(path.stem, grey[None], _geometry(grey.shape), modality="ultrasound", metadata=MappingProxyType({"files": (path.name,)}))
+    return Case(path.stem, grey[None], _geometry(grey.shape), modality="image", metadata=MappingProxyType({"files": (path.name,)}))
 
 
 def image_geometry(path: Path) -> Geometry:
     """Return where the pixels of an image lie, without reading them.
 
-    Files say nothing that can be relied on of the scale (a resolution in dots per inch is that of a screen): a pixel counts as 1 mm.
+    Files say nothing that can be relied on of the scale (a resolution in dots per inch is that of a screen): a pixel counts as 1.
     """
     with _opened(path) as image:
         return _geometry((1, image.height, image.width))
@@ -98,4 +98,4 @@ def _too_large(path: Path) -> str:
 
 def _geometry(shape: Sequence[int]) -> Geometry:
     z, y, x = shape
-    return Geometry((1.0, 1.0, 1.0), np.diag([-1.0, -1.0, 1.0, 1.0]), (x, y, z))
+    return Geometry((1.0, 1.0, 1.0), np.diag([-1.0, -1.0, 1.0, 1.0]), (x, y, z), "pixel")

@@ -133,7 +133,7 @@ def list_cases(folder: Path) -> Listing:
         masks = f" but {len(left_out)} named like those of masks" if left_out else ""
         raise InputError(
             f"{folder} holds no examinations{masks}, so there is nothing that can be read. "
-            "Give a folder with a folder of NIfTI phases per case, with NIfTI files, or with ultrasound images."
+            "Give a folder with a folder of NIfTI phases per case, with NIfTI files, or with images."
         )
     return Listing(_told_apart(folder, found), left_out)
 

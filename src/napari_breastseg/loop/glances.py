@@ -191,8 +191,8 @@ def _read(path: Path) -> list[float] | None:
 
 
 def _amount(ml: float, case: Case) -> str:
-    """Return a volume in words; of an image, which has none and no reliable scale, the pixels."""
-    if case.modality == "ultrasound":
+    """Return a volume in words; of an image, which has none, the pixels."""
+    if case.flat:
         pixels = round(ml / case.geometry.voxel_ml)
         return f"{pixels} pixels" if pixels else ""
     return f"{ml:.{1 if ml >= 0.95 else 2}f} mL" if ml >= 0.005 else ""

@@ -83,7 +83,7 @@ def make_ultrasound(seed: int, shape: tuple[int, int] = (384, 512), masses: int 
     case = Case(
         name=f"ultrasound-phantom-{seed:04d}",
         images=image[None, None],
-        geometry=Geometry((1.0, 1.0, 1.0), np.diag([-1.0, -1.0, 1.0, 1.0]), (shape[1], shape[0], 1)),
+        geometry=Geometry((1.0, 1.0, 1.0), np.diag([-1.0, -1.0, 1.0, 1.0]), (shape[1], shape[0], 1), "pixel"),
         modality="ultrasound",
         metadata={"phantom_seed": seed, "masses": tuple(kinds)},
     )

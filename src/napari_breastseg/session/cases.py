@@ -9,7 +9,7 @@ import unicodedata
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -119,7 +119,8 @@ class Cases:
         with understood(f"The case {case_id}"):
             z, y, x = (float(s) for s in facts["spacing"])
             i, j, k = (int(n) for n in facts["original_shape"])
-            return Geometry((z, y, x), np.asarray(facts["affine"], dtype=np.float64), (i, j, k))
+            unit: Literal["mm", "pixel"] = "pixel" if facts.get("unit") == "pixel" else "mm"
+            return Geometry((z, y, x), np.asarray(facts["affine"], dtype=np.float64), (i, j, k), unit)
 
     def images(self, row: sqlite3.Row) -> StoredImage | LinkedImage:
         """Return the array (phase, z, y, x) of a case's row.
@@ -241,6 +242,7 @@ def _facts(case: Case) -> dict[str, Any]:
             "spacing": [float(s) for s in geometry.spacing],
             "affine": geometry.affine.tolist(),
             "original_shape": [int(n) for n in geometry.original_shape],
+            **({} if geometry.unit == "mm" else {"unit": geometry.unit}),
         },
         "times": [float(t) for t in case.times],
         "modality": case.modality,

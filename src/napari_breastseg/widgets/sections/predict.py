@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_breastseg.case import Prediction
 from napari_breastseg.errors import InputError
+from napari_breastseg.measure import amount
 from napari_breastseg.progress import Progress
 from napari_breastseg.widgets.desk.core_jobs import predicting
 from napari_breastseg.widgets.desk.desk import Desk
@@ -128,6 +129,6 @@ class PredictSection(Section):
         painter, view = self.desk.painter, self.desk.view
         if painter is None or view is None:
             return ""
-        volume = painter.voxels * view.case.geometry.voxel_ml
-        found = f"Tumour: {volume:.2f} mL." if volume else "No tumour found."
+        case = view.case
+        found = f"Tumour: {amount(painter.voxels, case.geometry, case.flat)}." if painter.voxels else "No tumour found."
         return found if self.desk.read_only else f"{found} Paint what is missing, erase what is wrong."
