@@ -251,8 +251,8 @@ def test_demo_keeps_the_session_and_draws_a_picture(cli: Cli, weights: Path, tmp
 def test_train_hands_its_settings_over(cli: Cli, phases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def fake(preset: Any, config: Any, out: Path, labelled: Any, start: Any, device: str) -> Any:
-        seen.update(preset=preset.name, config=config, labelled=[case.name for case in labelled])
+    def fake(preset: Any, config: Any, out: Path, labelled: Any, start: Any, device: str, encoder: Path | None) -> Any:
+        seen.update(preset=preset.name, config=config, labelled=[case.name for case in labelled], encoder=encoder)
         out.mkdir(exist_ok=True)
         (out / "settings.json").touch()
         return out / "model.safetensors"
@@ -271,6 +271,20 @@ def test_train_hands_its_settings_over(cli: Cli, phases: Path, tmp_path: Path, m
     assert seen["labelled"] == ["one"] and seen["config"].frloss is None
     assert "--resume" in cli(*arguments).answer["error"]
     assert cli(*arguments, "--resume").code == 0
+
+
+def test_train_of_images_has_their_own_batches(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def fake(preset: Any, config: Any, out: Path, labelled: Any, start: Any, device: str, encoder: Path | None) -> Any:
+        seen.update(preset=preset.name, config=config, encoder=encoder)
+        return out / "model.safetensors"
+        yield
+
+    monkeypatch.setattr("napari_breastseg.training.from_scratch.train_from_scratch", fake)
+    answer = cli("train", "ha-net/paper", "--out", tmp_path / "out", "--balanced", "--encoder", "densenet121.safetensors", "--json").answer
+    assert (answer["preset"], answer["phantoms"], answer["batch"], answer["patch"]) == ("ha-net/paper", 0, 8, 256)
+    assert seen["config"].balanced and seen["encoder"] == Path("densenet121.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,19 @@ def test_a_table_counts_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
         keep_splits(tmp_path / "split.json", {"a": "", "b": ""}, a_table(tmp_path, text + "c,1\n"))
     with pytest.raises(InputError, match="cannot be read"):
         draw_splits(["a", "b"], SplitPlan(table=str(tmp_path / "missing.csv")))
+
+
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    """With a byte order mark, and nothing said of cases that stand alone."""
+    plan = a_table(tmp_path, "\ufeffid,patient,fold\na,,0\nb,,1\nc,P1,1\n")
+    assert [split.test for split in draw_splits(["a", "b", "c"], plan)] == [["a"], ["b", "c"]]
+    assert len(set(patients_of(["a", "b", "c"], plan).values())) == 3
+
+
+def test_a_split_from_before_there_were_tables_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    drawn = keep_splits(path, DATA, BY_PATIENT)
+    kept = json.loads(path.read_text())
+    del kept["table"]
+    path.write_text(json.dumps(kept))
+    assert keep_splits(path, DATA, BY_PATIENT) == drawn

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from napari_breastseg.methods import get_preset
+from napari_breastseg.methods.model import load_model, save_model
 from napari_breastseg.networks.segmentation import SegmentationNetwork
 from napari_breastseg.training.encoded import Encoder, Plain, encoder_of, probability, prune
 
@@ -65,3 +66,10 @@ def test_the_windows_unused_for_longest_go_first(tmp_path: Path) -> None:
     prune(tmp_path, 250)
     assert {path.name for path in tmp_path.iterdir()} == {"0.encoded", "1.encoded"}
     prune(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", ["ha-net/compact", "brems-net/compact"])
+def test_an_encoder_is_known_though_its_norms_count_in_whole_numbers(name: str, tmp_path: Path) -> None:
+    network = get_preset(name).build().eval()
+    model = load_model(save_model(network.state_dict(), {"preset": name}, tmp_path))
+    assert encoder_of(model.weights, network) == encoder_of(network.state_dict(), network)

@@ -138,3 +138,11 @@ def _drawn(volumes: list[Volume], step: int, shares: list[float]) -> float:
 
     draw_batch(Watched(volumes), TrainConfig(batch=1, patch=32), step, flat=True, shares=shares)
     return watched[0]
+
+
+def test_an_encoder_that_does_not_fit_is_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "encoder.safetensors"
+    for name, why in (("ha-net/paper", "missing or damaged"), ("ha-net/compact", "no encoder that ImageNet"), ("hcnet", "no encoder that")):
+        with pytest.raises(ModelError, match=why):
+            run(train_from_scratch(get_preset(name), TrainConfig(phantoms=0), tmp_path / "run", find_cases(folder), encoder=file))
+        assert not (tmp_path / "run").exists()

@@ -64,3 +64,17 @@ def test_a_damaged_phantom_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
         (again,) = run(replay.replay_volumes(preset, range(9000, 9001), tmp_path))
         np.testing.assert_array_equal(made.channels, again.channels)
         assert len(path.read_bytes()) == len(whole)
+
+
+@pytest.mark.parametrize("name", ["hcma-unet", "tsesnet", "brems-net"])
+def test_every_case_that_the_gate_judges_on_has_tumour(name: str) -> None:
+    exemplar = get_preset(name).exemplar
+    assert exemplar is not None
+    for seed in replay.EXAM_SEEDS[:1] if name != "brems-net" else replay.EXAM_SEEDS:
+        assert exemplar(seed, replay.SHAPE)[1].sum() > 10
+
+
+def test_some_mammograms_to_learn_from_are_healthy() -> None:
+    exemplar = get_preset("brems-net").exemplar
+    assert exemplar is not None
+    assert [bool(exemplar(seed, replay.SHAPE)[1].any()) for seed in (1000, 1007, 1005)] == [True, True, False]

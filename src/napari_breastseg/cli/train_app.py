@@ -87,7 +87,7 @@ def reproduce(
         int | None, typer.Option(min=16, help="Edge of the patches in voxels, 64; of images their longer side in pixels, 256.")
     ] = None,
     balanced: Annotated[bool, typer.Option("--balanced", help="Draw each folder of images equally often: benign, normal, ...")] = False,
-    learning_rate: Annotated[float, typer.Option(min=0, help="The paper's is 1e-4.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=0, help="The papers' are 1e-4, HA-Net's is 1e-3.")] = 1e-3,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
     device: Device = "auto",
     as_json: Json = False,

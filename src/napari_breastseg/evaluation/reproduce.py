@@ -108,6 +108,7 @@ def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, 
     table = paper_table(settings.method, settings.table)
     pick_device(device)
     by_name = {case.name: case for case in cases}
+    patients = patients_of(list(by_name), settings.split)
     if not (out / SPLIT).is_file():  # later the fingerprints say that the cases are the same
         for number, case in enumerate(cases):
             yield Progress(number, len(cases), f"Checking {case.name}")
@@ -115,7 +116,6 @@ def reproduce(cases: Sequence[LabelledCase], settings: Reproduction, out: Path, 
     splits = keep_splits(out / SPLIT, {case.name: case.fingerprint() for case in cases}, settings.split)
     folder = out / table.name
     claim_folder(folder, _as_dict(settings))
-    patients = patients_of(list(by_name), settings.split)
     rows = table.with_windows(settings.patch)
     runs = [
         Run(row, row.preset, seed, fold, split, folder / row.key / f"fold-{fold}-seed-{seed}")
@@ -162,7 +162,8 @@ def _trained(run: Run, training: Sequence[LabelledCase], settings: Reproduction,
             steps=settings.steps, batch=settings.batch, patch=settings.patch, learning_rate=settings.learning_rate, phantoms=0,
             frloss=FRLoss(terms=run.row.terms) if run.row.terms else None, seed=run.seed, balanced=settings.balanced,
         )  # fmt: skip
-        own = prepared / run.preset.inputs.__name__  # networks that see the same share what was prepared
+        # Networks that see the same on the same grid share what was prepared.
+        own = prepared / (f"{run.preset.inputs.__name__}-{run.preset.side}" if run.preset.side else run.preset.inputs.__name__)
         weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=own)
         write_atomically(path, safetensors.torch.save({key: value.cpu().contiguous() for key, value in weights.items()}))
         for state in run.place.glob("*state.safetensors"):  # each holds the optimiser's moments, twice the weights
@@ -246,7 +247,7 @@ def _mean(each: Sequence[float]) -> dict[str, Any]:
 def _difference(results: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
     """Compare a row with the reference, patient by patient, over those who were tested on in both: mean, interval, Wilcoxon's p."""
     ours, theirs = (_by_patient([r for r in found if not r["healthy"]], metric) for found in (results, reference))
-    each = [ours[patient] - theirs[patient] for patient in ours.keys() & theirs.keys()]
+    each = [ours[patient] - theirs[patient] for patient in sorted(ours.keys() & theirs.keys())]
     p = float(wilcoxon(each).pvalue) if any(each) else 1.0
     return {**_mean(each), "patients": len(each), "wilcoxon_p": p}
 

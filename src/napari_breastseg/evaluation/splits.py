@@ -108,7 +108,7 @@ def read_table(path: Path, cases: Sequence[str]) -> dict[str, TableRow]:
         If the table cannot be read, lacks a column or a case, or tests on cases that belong together in several folds.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # as Excel writes it
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The table of folds {path} cannot be read. Give a CSV file with columns id and fold.") from error
@@ -117,7 +117,7 @@ def read_table(path: Path, cases: Sequence[str]) -> dict[str, TableRow]:
     if missing:
         raise InputError(f"{path} has no id and fold of {missing[0]} and {len(missing) - 1} other case(s). Add them to the table.")
     column = next((name for name in TOGETHER if rows and name in rows[0]), "id")
-    found = {case: TableRow(known[case]["fold"], known[case][column]) for case in sorted(cases)}
+    found = {case: TableRow(known[case]["fold"], known[case][column] or f"{case} alone") for case in sorted(cases)}
     folds: dict[str, str] = {}
     for case, row in found.items():
         if folds.setdefault(row.together, row.fold) != row.fold:
@@ -170,7 +170,7 @@ def keep_splits(path: Path, cases: Mapping[str, str], plan: SplitPlan) -> list[S
     asked = {"cases": dict(sorted(cases.items())), **plan.as_dict()}
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        other = [key for key, value in asked.items() if kept.get(key) != value]
+        other = [key for key, value in asked.items() if kept.get(key, "") != value]
         if other:
             names = sorted({name for name, _ in set(kept["cases"].items()) ^ set(cases.items())})
             which = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""

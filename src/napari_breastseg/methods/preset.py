@@ -112,6 +112,8 @@ class Preset:
             about=f"{self.about} With prediction-guided refinement upon it.",
             loss=cross_entropy_and_dice,
             macs=None,
+            encoder="",
+            encoder_names=None,
         )
 
     @property

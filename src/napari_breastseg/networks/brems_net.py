@@ -69,11 +69,10 @@ class BReMSNet(FlatNetwork):
     """
 
     decoding = ("enrich", "decoder", "fusion", "coarse_head", "heads", "refinement")
-    own_coarse = True
 
     def __init__(self, mhd: bool = True, bfa: bool = True, prm: bool = True, sizes: Sizes = PUBLISHED) -> None:
         super().__init__()
-        self.width = sizes.width
+        self.width, self.own_coarse = sizes.width, prm
         # The stride of 2 in the first layer and no bias beside norms: torchvision's ResNet, which MONAI's is not by default.
         self.encoder = ResNet(
             sizes.block, list(sizes.layers), list(sizes.planes), 2, 3, conv1_t_stride=2, feed_forward=False, bias_downsample=False

@@ -15,6 +15,8 @@ from napari_breastseg.preprocess.resample import Volume, resample_read, working_
 
 STEP = 3.0
 """Largest voxel (mm) of an overview; voxels that are larger stay as they are."""
+IMAGE_CELLS = 480
+"""Most cells along an image of one slice, whose scale may be unknown; images that are smaller stay as they are."""
 CONSTANT = "The image is constant: there is nothing to segment. Check that the right file was opened."
 NOT_FINITE = "{} holds voxels that are no numbers (NaN or infinite). Export it again, or replace them."
 
@@ -54,7 +56,8 @@ class Overview:
             If the images cannot be read, or hold values that are not finite.
         """
         index = first_post_contrast(case) if phase is None else phase
-        coarse = working_shape(case.shape, case.geometry.spacing, [max(STEP, s) for s in case.geometry.spacing])
+        step = max(n * s for n, s in zip(case.shape, case.geometry.spacing, strict=True)) / IMAGE_CELLS if case.flat else STEP
+        coarse = working_shape(case.shape, case.geometry.spacing, [max(step, s) for s in case.geometry.spacing])
         z, y, x = (_middles(n, m) for n, m in zip(case.shape, coarse, strict=True))
         sample = np.empty(coarse, np.float32)
 

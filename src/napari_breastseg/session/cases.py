@@ -119,7 +119,9 @@ class Cases:
         with understood(f"The case {case_id}"):
             z, y, x = (float(s) for s in facts["spacing"])
             i, j, k = (int(n) for n in facts["original_shape"])
-            unit: Literal["mm", "pixel"] = "pixel" if facts.get("unit") == "pixel" else "mm"
+            # Before the unit was kept, ultrasound was what image files were taken for.
+            known = facts.get("unit", "pixel" if self.row(case_id)["modality"] == "ultrasound" else "mm")
+            unit: Literal["mm", "pixel"] = "pixel" if known == "pixel" else "mm"
             return Geometry((z, y, x), np.asarray(facts["affine"], dtype=np.float64), (i, j, k), unit)
 
     def images(self, row: sqlite3.Row) -> StoredImage | LinkedImage:
@@ -213,6 +215,7 @@ def content_hash(case: Case) -> str:
     """Hash what makes an examination itself: voxels, geometry, times and modality, but not how it is called."""
     facts = _facts(case)
     header = {key: facts[key] for key in ("geometry", "times", "modality")}
+    del header["geometry"]["unit"]  # follows from the file
     digest = hashlib.sha256(to_json([header, [int(n) for n in case.images.shape]], "The case").encode())
     for index in range(case.phases):
         digest.update(np.ascontiguousarray(case.phase(index)).data)
@@ -242,7 +245,7 @@ def _facts(case: Case) -> dict[str, Any]:
             "spacing": [float(s) for s in geometry.spacing],
             "affine": geometry.affine.tolist(),
             "original_shape": [int(n) for n in geometry.original_shape],
-            **({} if geometry.unit == "mm" else {"unit": geometry.unit}),
+            "unit": geometry.unit,
         },
         "times": [float(t) for t in case.times],
         "modality": case.modality,

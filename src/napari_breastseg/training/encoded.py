@@ -93,7 +93,8 @@ def encoder_of(weights: Mapping[str, Tensor], network: SegmentationNetwork) -> s
     learned = {name for name, _ in network.decoder_parameters()}
     digest = hashlib.sha256()
     for name in sorted(set(weights) - learned):
-        value = weights[name].detach().cpu().contiguous().numpy() + np.float32(0)  # averages of -0 are +0, which is the same number
+        # Averages of -0 are +0, which is the same number; what batch norms count is whole in a network and real in a file.
+        value = weights[name].detach().cpu().float().contiguous().numpy() + np.float32(0)
         digest.update(name.encode() + value.tobytes())
     return digest.hexdigest()
 

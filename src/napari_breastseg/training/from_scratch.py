@@ -46,7 +46,7 @@ def train_from_scratch(
     }
     card["trained_on"] = f"{config.phantoms} phantoms and {len(labelled)} cases"
     if encoder is not None:
-        card["encoder"] = {"file": encoder.name, "sha256": hashlib.sha256(encoder.read_bytes()).hexdigest()}
+        card["encoder"] = {"file": encoder.name, "sha256": _digest(encoder)}
     codebook = out / f"{CODEBOOK}.safetensors"
     if codebook.is_file():
         card["clusters"] = {"sha256": load_codebook(codebook).sha, "curves": codebook.name}
@@ -93,10 +93,11 @@ def train_weights(
     total = config.phantoms + len(labelled)
     if total == 0:
         raise InputError("There is nothing to train on. Ask for phantoms (--phantoms) or give a folder of cases (--data).")
+    pretrained = {} if encoder is None else load_encoder(encoder, preset)
     settings = {
         "preset": preset.name,
         "start": start.sha if start else None,
-        "encoder": None if encoder is None else encoder.name,
+        "encoder": None if encoder is None else _digest(encoder),
         "cases": {case.name: case.fingerprint() for case in labelled},
         **asdict(config),
     }
@@ -114,8 +115,7 @@ def train_weights(
         return (yield from train_stages(preset, network, config, out, sources, prepared or out / "cases", place))
     if start is not None:
         network.load_state_dict(_fitting(start, network))
-    if encoder is not None:
-        network.load_state_dict({**network.state_dict(), **load_encoder(encoder, preset)})
+    network.load_state_dict({**network.state_dict(), **pretrained})
     places = []
     for index, source in enumerate(sources):
         yield Progress(index, total, f"Preparing {source.name}")
@@ -135,6 +135,10 @@ def train_weights(
 
     fit_config = FitConfig(config.steps, config.learning_rate, ema=0.99, warm_up=50, seed=config.seed)
     return (yield from fit(network, loss, fit_config, out / "state.safetensors"))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _balanced(groups: Sequence[str]) -> list[float]:

@@ -25,11 +25,18 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         write_atomically(path, json.dumps(settings, indent=1).encode())
         return
     kept = json.loads(path.read_text(encoding="utf-8"))
-    other = [_difference(key, kept.get(key), asked.get(key)) for key in {**kept, **asked} if kept.get(key) != asked.get(key)]
+    other = [_difference(key, kept.get(key), asked.get(key)) for key in {**kept, **asked} if not _same(kept.get(key), asked.get(key))]
     if other:
         raise InputError(
             f"{folder} was begun with other settings or data ({'; '.join(other)}). Give the same to go on, or choose another folder."
         )
+
+
+def _same(there: Any, now: Any) -> bool:
+    """Tell whether two settings are the same; one that was not known yet is so if it is left out now."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        return all(_same(there.get(name), now.get(name)) for name in {**there, **now})
+    return there == now or (there is None and not now)
 
 
 def _difference(key: str, there: Any, now: Any) -> str:

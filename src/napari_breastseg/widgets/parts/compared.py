@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_breastseg.case import Geometry
+from napari_breastseg.measure import amount
 from napari_breastseg.session import Comparison, Share
 from napari_breastseg.widgets.parts.models_table import figures_table, fill_row
 from napari_breastseg.widgets.parts.section import text
@@ -49,8 +50,9 @@ class Compared(QWidget):
 
 def legend(compared: Comparison, geometry: Geometry) -> str:
     """Say what the colours mean, and how much of each there is; no word of it comes from the session."""
+    flat = compared.after.shape[0] == 1
     lines = [
-        f"<span style='color: {colour}'>■</span> {words}{count:,} voxels, {count * geometry.voxel_ml:.2f} mL"
+        f"<span style='color: {colour}'>■</span> {words}{count:,} voxels, {amount(count, geometry, flat)}"
         for colour, words, count in (
             (ADDED_COLOUR, "Added since: ", int((compared.after > compared.before).sum())),
             (REMOVED_COLOUR, "Removed since: ", int((compared.before > compared.after).sum())),
