@@ -335,3 +335,20 @@ def test_what_a_model_expects_before_contrast_lies_hidden_below() -> None:
     assert expected.name == "Expected curve clusters" and not expected.visible and not expected.editable
     np.testing.assert_array_equal(expected.data, maps["clusters-predicted"])
     assert len({tuple(expected.get_color(number)) for number in (1, 2, 3)}) == 3
+
+
+@pytest.mark.parametrize(("values", "limits"), [((0.1, 0.4), (-0.4, 0.4)), ((-0.3, 0.2), (-0.3, 0.3)), ((0.0, 0.0), (-1e-6, 1e-6))])
+def test_what_sfeb_adds_is_clear_at_nothing_whichever_way_it_goes(values: tuple[float, float], limits: tuple[float, float]) -> None:
+    shape = (1, 2, 2)
+    plain = np.zeros(shape, np.uint8)
+    maps = {name: plain for name in ("frloss-negative", "frloss-boundary", "frloss-hardest")}
+    maps |= {"frloss-similarity": np.zeros(shape, np.float32), "sfeb-effect": np.array([[values, values]], np.float32)}
+    maps |= {"boundary-attention": np.full(shape, 0.5, np.float32)}
+    layers = explanation_layers(Explanation(maps, [], {}), Geometry((1.0, 1.0, 1.0), np.eye(4), (2, 2, 1)))
+    assert [layer.name for layer in layers] == ["What SFEB adds", "Boundary attention (BFA)", *LAYERS]
+    sfeb, attention = layers[:2]
+    assert sfeb.contrast_limits == pytest.approx(list(limits)) and attention.contrast_limits == pytest.approx([0.0, 0.5])
+    assert not sfeb.visible and not attention.visible
+    lower, nothing, higher = sfeb.colormap.map(np.array([0.0, 0.5, 1.0]))
+    assert nothing[3] == 0 and lower[3] == higher[3] > 0.5
+    assert lower[2] > lower[0] and higher[0] > higher[2]  # blue, red

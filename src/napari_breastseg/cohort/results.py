@@ -119,8 +119,9 @@ class Results:
             if path.exists() and not _is(path, known.get(file)):
                 raise InputError(FOREIGN.format(path))
         whole = all((self._out / file).is_file() for file in wanted)
-        measured = record is not None and "longest" in record  # an earlier version measured less
-        return record if measured and whole and record is not None and record.get("asked") == asked else None
+        if record is None or "longest" not in record or not whole:  # an earlier version measured less
+            return None
+        return record if record.get("asked") == asked else None
 
     def _folders(self) -> list[Path]:
         return [path for path in self._cases.iterdir() if path.is_dir()]

@@ -1,4 +1,4 @@
-"""The networks of HCMA-UNet's Table I that MONAI provides, in the two halves that training, prediction and FRLoss expect."""
+"""The networks of the papers' tables that MONAI provides, in the two halves that training, prediction and FRLoss expect."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 
 import torch
-from monai.networks.nets import DynUNet, SwinUNETR
+from monai.networks.nets import AttentionUnet, DynUNet, SwinUNETR
 from monai.networks.nets.mednext import create_mednext
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from napari_breastseg.networks.flat import FlatNetwork
 from napari_breastseg.networks.hcma_unet import crop
 from napari_breastseg.networks.segmentation import Part, SegmentationNetwork
+from napari_breastseg.networks.unet import WIDTHS as UNET_WIDTHS
 
 NNUNET_FILTERS = (32, 64, 128, 256, 320, 320)
 
@@ -63,6 +65,27 @@ class Peer(SegmentationNetwork):
         """Return the logits (batch, classes, D, H, W) of torch."""
         logits: Tensor = self(x)
         return logits
+
+
+class FlatAttentionUNet(FlatNetwork):
+    """MONAI's AttentionUnet with the widths of the U-Net."""
+
+    decoding = ("body", "head")
+
+    def __init__(self, widths: Sequence[int] = UNET_WIDTHS) -> None:
+        super().__init__()
+        self.width = widths[0]
+        self.body = AttentionUnet(2, 1, widths[0], widths, [2] * (len(widths) - 1))
+        self.head = nn.Conv2d(widths[0], 1, 1)
+
+    def entrances(self) -> list[nn.Module]:
+        """Return what hands the image on."""
+        return [nn.Identity()]
+
+    def answer(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the last features (batch, width, H, W) and the logit (batch, 1, H, W)."""
+        features = self.body(encoded[0])
+        return features, self.head(features)
 
 
 def nnunet(in_channels: int = 1, classes: int = 2) -> Peer:

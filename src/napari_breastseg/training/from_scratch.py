@@ -81,18 +81,7 @@ def train_weights(
         If there is nothing to train on, the preset has no phantoms, the phantoms are those of the gate, `start` is of another method, or
         `out` holds a run with other settings or other data.
     """
-    if start is not None and start.preset.method != preset.method:
-        raise InputError(
-            f"{start.path.name} is a model of {start.preset.method}, not of {preset.method}. Start from one of the same method."
-        )
-    if config.phantoms and preset.exemplar is None:
-        raise InputError(f"There are no phantoms of {preset.modality}. Ask for none (--phantoms 0) and give a folder of cases (--data).")
-    first = 1000 + config.seed
-    if not set(EXAM_SEEDS).isdisjoint(range(first, first + config.phantoms)):
-        raise InputError("These phantoms include those on which the gate judges. Choose another seed or fewer phantoms.")
-    total = config.phantoms + len(labelled)
-    if total == 0:
-        raise InputError("There is nothing to train on. Ask for phantoms (--phantoms) or give a folder of cases (--data).")
+    _refuse(preset, config, len(labelled), start)
     pretrained = {} if encoder is None else load_encoder(encoder, preset)
     settings = {
         "preset": preset.name,
@@ -104,7 +93,7 @@ def train_weights(
     claim_folder(out, settings)
     sources: list[Source] = list(labelled)
     if preset.exemplar is not None:
-        sources += [PhantomSource(preset.exemplar, first + index, config.phantom_shape) for index in range(config.phantoms)]
+        sources += [PhantomSource(preset.exemplar, seed, config.phantom_shape) for seed in _seeds(config)]
     place = pick_device(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -118,7 +107,7 @@ def train_weights(
     network.load_state_dict({**network.state_dict(), **pretrained})
     places = []
     for index, source in enumerate(sources):
-        yield Progress(index, total, f"Preparing {source.name}")
+        yield Progress(index, len(sources), f"Preparing {source.name}")
         places.append(prepare(source, preset, prepared or out / "cases"))
     shares = _balanced([source.group for source in sources]) if config.balanced else None
     network.to(place).train()
@@ -135,6 +124,26 @@ def train_weights(
 
     fit_config = FitConfig(config.steps, config.learning_rate, ema=0.99, warm_up=50, seed=config.seed)
     return (yield from fit(network, loss, fit_config, out / "state.safetensors"))
+
+
+def _seeds(config: TrainConfig) -> range:
+    """Seeds of the phantoms to train on."""
+    first = 1000 + config.seed
+    return range(first, first + config.phantoms)
+
+
+def _refuse(preset: Preset, config: TrainConfig, cases: int, start: Model | None) -> None:
+    """Refuse what cannot be trained, or must not be."""
+    if start is not None and start.preset.method != preset.method:
+        raise InputError(
+            f"{start.path.name} is a model of {start.preset.method}, not of {preset.method}. Start from one of the same method."
+        )
+    if config.phantoms and preset.exemplar is None:
+        raise InputError(f"There are no phantoms of {preset.modality}. Ask for none (--phantoms 0) and give a folder of cases (--data).")
+    if not set(EXAM_SEEDS).isdisjoint(_seeds(config)):
+        raise InputError("These phantoms include those on which the gate judges. Choose another seed or fewer phantoms.")
+    if not config.phantoms and not cases:
+        raise InputError("There is nothing to train on. Ask for phantoms (--phantoms) or give a folder of cases (--data).")
 
 
 def _digest(path: Path) -> str:

@@ -6,42 +6,16 @@ see it for oneself. It is printed for comparison, and nothing here aims at it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-
-from monai.networks.nets import AttentionUnet
-from torch import Tensor, nn
 
 from napari_breastseg.evaluation.papers.table import PaperTable, Row
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.preset import Preset
-from napari_breastseg.networks.flat import FlatNetwork
 
 PARTS = ("ConvBlock", "SFEB", "TAM")
 BUSI, UDIAT = {"dice": 0.9728}, {"dice": 0.9238}
-WIDTHS = (64, 128, 256, 512, 1024)
-
-
-class FlatAttentionUNet(FlatNetwork):
-    """MONAI's AttentionUnet with the widths of the U-Net."""
-
-    decoding = ("body", "head")
-
-    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
-        super().__init__()
-        self.width = widths[0]
-        self.body = AttentionUnet(2, 1, widths[0], widths, [2] * (len(widths) - 1))
-        self.head = nn.Conv2d(widths[0], 1, 1)
-
-    def entrances(self) -> list[nn.Module]:
-        """Return what hands the image on."""
-        return [nn.Identity()]
-
-    def answer(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the last features (batch, width, H, W) and the logit (batch, 1, H, W)."""
-        features = self.body(encoded[0])
-        return features, self.head(features)
 
 
 def _row(name: str, label: str, marks: tuple[str, ...] = (), figures: Mapping[str, float] | None = None) -> Row:
@@ -58,6 +32,8 @@ def _ablation() -> list[Row]:
 
 def _comparison(figures: dict[str, float]) -> list[Row]:
     """Tables 4 and 5: with the networks of theirs that are here."""
+    from napari_breastseg.evaluation.peers import FlatAttentionUNet
+
     attention: Preset = replace(
         get_preset("ha-net/unet"), name="peer/attention-unet", network=FlatAttentionUNet, figures={}, about="MONAI's AttentionUnet"
     )

@@ -35,6 +35,8 @@ EITHER_WAY = Colormap(
 )
 OWN = {"sfeb-effect": "What SFEB adds", "boundary-attention": "Boundary attention (BFA)"}
 """Maps of single methods, and what their layers are called."""
+SIGNED = ("sfeb-effect",)
+"""Those of them that can go below 0."""
 
 
 def row_colour(number: int) -> str:
@@ -64,8 +66,8 @@ def _expected(labels: npt.NDArray[np.uint8], geometry: Geometry) -> Labels:
 
 
 def _own(role: str, name: str, values: npt.NDArray[np.float32], geometry: Geometry) -> Image:
-    """Return a map of the method's own, hidden until it is wanted; one that goes below 0 from blue over clear to red."""
-    signed = float(values.min()) < 0
+    """Return a map of the method's own, hidden until it is wanted; one that can go below 0 from blue over clear to red."""
+    signed = role in SIGNED
     most = max(float(np.abs(values).max()), 1e-6)
     return Image(
         values,
