@@ -156,3 +156,11 @@ def test_the_boundary_attention_is_the_mean_of_the_gates() -> None:
         torch.nn.init.zeros_(block.gate.weigh.bias)
     torch.testing.assert_close(network.own_maps(x)["boundary-attention"], torch.full((1, 1, 64, 64), 0.5))
     assert BReMSNet(bfa=False, sizes=Sizes("basic", (1, 1, 1, 1), (8, 8, 16, 16), (16, 8, 8, 8), 8)).own_maps(x) == {}
+
+
+def test_an_image_file_suits_either_flat_kind_and_no_other(tmp_path: Path) -> None:
+    for name in NETWORKS:
+        case = replace(image_of(name, (100, 100)), modality="image")
+        assert run(predict(case, model_of(name, tmp_path), device="cpu")).refined.shape == (1, 100, 100)
+    with pytest.raises(InputError, match="made for dce-mri, but image is an image"):
+        plan_grids(case, get_preset("hcma-unet"))

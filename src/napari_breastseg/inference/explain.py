@@ -118,13 +118,7 @@ def explain(
     parts = [_Part(grid, tumour & (owner == index), healthy & (owner == index)) for index, grid in enumerate(plan)]
     runner = Runner(model, device)
     yield from _compare(parts, runner)
-    shown = np.zeros(case.shape, np.float32)
-    scores = np.full(case.shape, NONE, np.float32)
-    for index, (part, hard) in enumerate(zip(parts, _choose(parts, settings.hardest), strict=True)):
-        box = slices(part.grid.box)
-        mine = owner[box] == index
-        shown[box][mine] = part.grid.to_case(part.similar)[mine]
-        scores[box][mine] = _enlarge(np.where(hard, part.similar, NONE), mine.shape)[mine]
+    shown, scores = _on_case(parts, owner, settings.hardest)
     shown = np.clip(shown * place.inside, -1, 1)
     hardest = (scores != NONE) & healthy
     shown[hardest] = scores[hardest]  # as they were compared, not softened by resampling
@@ -207,6 +201,18 @@ def _choose(parts: Sequence[_Part], count: int) -> list[Mask]:
     chosen = hardest_voxels(similar, healthy, count).numpy()
     ends = np.cumsum([part.similar.size for part in parts])[:-1]
     return [values.reshape(part.grid.shape) for values, part in zip(np.split(chosen, ends), parts, strict=True)]
+
+
+def _on_case(parts: Sequence[_Part], owner: npt.NDArray[np.int8], count: int) -> tuple[Map, Map]:
+    """Bring the similarity to the case's grid, and the scores of the hardest voxels, :data:`NONE` elsewhere; each box where it speaks."""
+    shown = np.zeros(owner.shape, np.float32)
+    scores = np.full(owner.shape, NONE, np.float32)
+    for index, (part, hard) in enumerate(zip(parts, _choose(parts, count), strict=True)):
+        box = slices(part.grid.box)
+        mine = owner[box] == index
+        shown[box][mine] = part.grid.to_case(part.similar)[mine]
+        scores[box][mine] = _enlarge(np.where(hard, part.similar, NONE), mine.shape)[mine]
+    return shown, scores
 
 
 def _owner(boxes: Sequence[Box], shape: tuple[int, int, int]) -> npt.NDArray[np.int8]:

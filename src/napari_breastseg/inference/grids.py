@@ -143,7 +143,8 @@ def make_plan(
         If the case is of another modality than the preset is made for, lacks a phase that it needs, or is constant.
     """
     if not _suits(case.modality, preset.modality):
-        raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {case.modality}. Choose another model.")
+        kind = "an image" if case.modality == "image" else case.modality
+        raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {kind}. Choose another model.")
     seen = preset.overview(case)
     inputs = preset.inputs(seen)
     if region == "breast" and preset.modality in REGIONS:  # ultrasound shows the breast alone
