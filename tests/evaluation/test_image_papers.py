@@ -1,4 +1,4 @@
-"""The tables of HA-Net: rows to the published counts, images seen as a whole, healthy ones by themselves, and tests between two rows."""
+"""The tables of HA-Net and BReMS-Net: rows, counts, healthy images by themselves, tests between two rows."""
 
 from __future__ import annotations
 
@@ -41,6 +41,23 @@ def test_tables_4_and_5_compare_with_unets() -> None:
         assert attention.build()(torch.rand(1, 1, 1, 50, 64)).shape == (1, 2, 1, 50, 64)
 
 
+def test_the_tables_of_brems_net_ablate_its_parts_and_compare_with_unets() -> None:
+    rows = {row.key: row for row in paper_table("brems-net", 3).with_windows(64)}
+    counts = {key: row.preset.parameters() for key, row in rows.items() if row.preset}
+    assert counts == {"baseline": 44_071_044, "mhd": 60_468_068, "bfa": 45_456_452, "mba": 61_853_476, "paper": 61_890_543}
+    assert [rows[key].marks for key in rows] == [(), ("MHD",), ("BFA",), ("MHD", "BFA"), ("MHD", "BFA", "PRM")]
+    rows = {row.key: row for row in paper_table("brems-net", 2).with_windows(64)}
+    assert list(rows) == ["unet", "attention-unet", "baseline", "mba", "paper"]
+    ours = rows["paper"].preset
+    for key in ("unet", "attention-unet"):  # seen and judged like ours, but without its heads, phantoms and encoder
+        peer = rows[key].preset
+        assert peer is not None and ours is not None
+        assert (peer.inputs, peer.side, peer.encoder) == (ours.inputs, ours.side, "")
+        image, labels = torch.rand(2, 1, 1, 32, 40), torch.randint(2, (2, 1, 32, 40))
+        loss, _ = peer.loss(peer.build(), image, labels)
+        assert torch.isfinite(loss)
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Twelve images with a bright lesion of its own size, and four healthy ones, in folders."""
@@ -62,8 +79,13 @@ def test_healthy_images_and_differences_between_rows_are_told(images: Path, tmp_
     """With thresholds in place of networks: of the rows one marks too much, so that every healthy image is a false alarm."""
     cuts = {"unet": 60.0, "paper": 100.0}
 
-    def train(preset: Any, config: Any, out: Path, labelled: Any, device: str, prepared: Path) -> Any:
+    encoder = tmp_path / "densenet121.safetensors"
+    encoder.write_bytes(b"weights")
+    began = {}
+
+    def train(preset: Any, config: Any, out: Path, labelled: Any, device: str, prepared: Path, encoder: Path | None) -> Any:
         assert config.balanced
+        began[preset.name] = encoder
         out.mkdir(parents=True, exist_ok=True)
         return {"cut": torch.tensor([cuts.get(preset.name.split("/")[1], 90.0)])}
         yield
@@ -78,8 +100,10 @@ def test_healthy_images_and_differences_between_rows_are_told(images: Path, tmp_
     cases = find_cases(images)
     table = tmp_path / "folds.csv"
     table.write_text("id,fold\n" + "".join(f"{case.name},{index % 3}\n" for index, case in enumerate(cases)))
-    settings = Reproduction("ha-net", 3, patch=64, balanced=True, split=SplitPlan(table=str(table)))
+    settings = Reproduction("ha-net", 3, patch=64, balanced=True, split=SplitPlan(table=str(table)), encoder=encoder)
     report = run(reproduce(cases, settings, tmp_path / "out"))
+    assert began.pop("ha-net/unet") is None  # it has no such encoder
+    assert set(began.values()) == {encoder} and len(began) == 4
     rows = {row["key"]: row for row in report["rows"]}
     for row in rows.values():
         assert (row["patients"], row["healthy"]) == (12, 4)
@@ -98,6 +122,6 @@ def test_healthy_images_and_differences_between_rows_are_told(images: Path, tmp_
         "Dice against paper",
         "4 cases without tumour are in no other figure",
         "table of folds",
-        "Ours began from random weights",
+        "began from ImageNet weights",
     ):
         assert said in text

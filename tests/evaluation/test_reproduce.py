@@ -130,7 +130,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Training is a stand-in that records its folder; prediction calls bright voxels tumour."""
     calls: list[str] = []
 
-    def train(preset: Any, config: Any, out: Path, labelled: Any, device: str, prepared: Path) -> Any:
+    def train(preset: Any, config: Any, out: Path, labelled: Any, device: str, prepared: Path, encoder: None) -> Any:
         calls.append(f"{out.parent.name}/{out.name}: {len(labelled)}, {config.frloss.terms if config.frloss else ()}")
         out.mkdir(parents=True)
         (out / "state.safetensors").touch()

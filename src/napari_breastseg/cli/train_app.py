@@ -11,6 +11,8 @@ from napari_breastseg.cli.options import Device, given
 from napari_breastseg.cli.report import Debug, Json, report
 from napari_breastseg.cli.train import Terms
 
+Encoder = Annotated[Path | None, typer.Option(help="ImageNet weights of DenseNet-121 (ha-net) or ResNet-50 (brems-net), as .safetensors.")]
+
 
 def train(
     method: Annotated[str, typer.Argument(help="Preset, such as hcma-unet or hcma-unet/paper.")],
@@ -33,9 +35,7 @@ def train(
     negative_reach: Annotated[int | None, typer.Option(min=0, help="T2: voxels around the hardest healthy voxels; 10.")] = None,
     hardest: Annotated[int | None, typer.Option(min=1, help="N of FRLoss: hardest healthy voxels per batch; 250.")] = None,
     start: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
-    encoder: Annotated[
-        Path | None, typer.Option(help="ImageNet weights of DenseNet-121 (ha-net) or ResNet-50 (brems-net), as .safetensors.")
-    ] = None,
+    encoder: Encoder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option()] = 0,
     device: Device = "auto",
@@ -58,13 +58,13 @@ def train(
 
 
 def reproduce(
-    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet, tsesnet, hcnet or ha-net.")],
+    method: Annotated[str, typer.Argument(help="The paper's method: hcma-unet, tsesnet, hcnet, ha-net or brems-net.")],
     table: Annotated[
         int,
         typer.Option(
             min=1,
             help="hcma-unet: 1 to 3; tsesnet: 1, 3 (its parts), 4 (fusion of the phases); hcnet: 1, 2 (number of clusters); ha-net: 3 "
-            "(its parts), 4 and 5 (with U-Nets, on BUSI and on UDIAT).",
+            "(its parts), 4 and 5 (with U-Nets, on BUSI and on UDIAT); brems-net: 2 (with U-Nets), 3 (its parts).",
         ),
     ],
     data: Annotated[
@@ -89,6 +89,7 @@ def reproduce(
     balanced: Annotated[bool, typer.Option("--balanced", help="Draw each folder of images equally often: benign, normal, ...")] = False,
     learning_rate: Annotated[float, typer.Option(min=0, help="The papers' are 1e-4, HA-Net's is 1e-3.")] = 1e-3,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 1,
+    encoder: Encoder = None,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
@@ -104,5 +105,6 @@ def reproduce(
         split = {"test_share": test_share, "folds": folds, "patient": patient, "seed": split_seed, "table": str(fold_table or "")}
         settings = {
             "steps": steps, "batch": batch, "patch": patch, "learning_rate": learning_rate, "seeds": seeds, "balanced": balanced,
+            "encoder": encoder,
         }  # fmt: skip
         reproduce_table(speaker, method, table, data, out, device, split, settings)

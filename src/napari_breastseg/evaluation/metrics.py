@@ -6,6 +6,7 @@ agree, and every figure from 0 to 1 is 1.0; where only one of them is empty, it 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from napari_breastseg.errors import InputError
 
+# MONAI warns of an argument that it gives itself.
+warnings.filterwarnings("ignore", "monai.metrics.utils get_mask_edges", FutureWarning)
 Mask = npt.NDArray[Any]
 
 

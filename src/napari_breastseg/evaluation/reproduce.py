@@ -56,6 +56,8 @@ class Reproduction:
         Trainings of each row, with the seeds 0, 1, ...
     balanced : bool
         Draw each folder of images equally often in training.
+    encoder : Path, optional
+        ImageNet weights that the encoders which take such weights start from; see :mod:`napari_breastseg.methods.pretrained`.
     split : SplitPlan
     """
 
@@ -67,6 +69,7 @@ class Reproduction:
     learning_rate: float = 1e-3
     seeds: int = 1
     balanced: bool = False
+    encoder: Path | None = None
     split: SplitPlan = field(default_factory=SplitPlan)
 
 
@@ -164,7 +167,8 @@ def _trained(run: Run, training: Sequence[LabelledCase], settings: Reproduction,
         )  # fmt: skip
         # Networks that see the same on the same grid share what was prepared.
         own = prepared / (f"{run.preset.inputs.__name__}-{run.preset.side}" if run.preset.side else run.preset.inputs.__name__)
-        weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=own)
+        encoder = settings.encoder if run.preset.encoder else None
+        weights = yield from train_weights(run.preset, config, run.place, training, device=device, prepared=own, encoder=encoder)
         write_atomically(path, safetensors.torch.save({key: value.cpu().contiguous() for key, value in weights.items()}))
         for state in run.place.glob("*state.safetensors"):  # each holds the optimiser's moments, twice the weights
             state.unlink()
@@ -253,7 +257,8 @@ def _difference(results: Sequence[dict[str, Any]], reference: Sequence[dict[str,
 
 
 def _as_dict(settings: Reproduction) -> dict[str, Any]:
-    return {**asdict(settings), "split": settings.split.as_dict()}
+    encoder = "" if settings.encoder is None else hashlib.sha256(settings.encoder.read_bytes()).hexdigest()
+    return {**asdict(settings), "split": settings.split.as_dict(), "encoder": encoder}
 
 
 def _defined(value: float) -> float | None:

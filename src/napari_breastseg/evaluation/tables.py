@@ -100,7 +100,8 @@ def notes(report: dict[str, Any]) -> list[str]:
             f"{healthy} cases without tumour are in no other figure. False alarms: the share of them in which something was marked."
         )
     if "ImageNet" in report["papers_settings"]:
-        said.append("Ours began from random weights.")
+        began = "The encoders, but for those of other networks, began from ImageNet weights," if settings["encoder"] else "Ours began"
+        said.append(f"{began} {'all else ' if settings['encoder'] else ''}from random weights.")
     if report["reference"]:
         said.append(f"Dice against {report['reference']}: mean difference, patient by patient; p of Wilcoxon's signed-rank test.")
     undefined = {

@@ -18,6 +18,7 @@ from napari_breastseg.kinetics.clustering import load_codebook
 from napari_breastseg.methods.model import Model, save_model
 from napari_breastseg.methods.preset import Preset
 from napari_breastseg.methods.pretrained import load_encoder
+from napari_breastseg.networks.flat import FlatNetwork
 from napari_breastseg.networks.guided import BASE
 from napari_breastseg.networks.hcnet import HCNet
 from napari_breastseg.progress import Job, Progress
@@ -111,6 +112,8 @@ def train_weights(
         places.append(prepare(source, preset, prepared or out / "cases"))
     shares = _balanced([source.group for source in sources]) if config.balanced else None
     network.to(place).train()
+    if isinstance(network, FlatNetwork):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth to a sixth faster on a CPU
     if not config.dropout:
         for module in network.modules():
             if isinstance(module, nn.Dropout):

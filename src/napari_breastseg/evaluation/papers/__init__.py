@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_breastseg.evaluation.papers import ha_net, hcma_unet, hcnet, tsesnet
+from napari_breastseg.evaluation.papers import brems_net, ha_net, hcma_unet, hcnet, tsesnet
 from napari_breastseg.evaluation.papers.table import PaperTable, Row, find_table
 
 __all__ = ["PaperTable", "Row", "paper_table"]
@@ -16,4 +16,4 @@ def paper_table(method: str, number: int) -> PaperTable:
     InputError
         If there is none.
     """
-    return find_table([*hcma_unet.TABLES, *tsesnet.TABLES, *hcnet.TABLES, *ha_net.TABLES], method, number)
+    return find_table([*hcma_unet.TABLES, *tsesnet.TABLES, *hcnet.TABLES, *ha_net.TABLES, *brems_net.TABLES], method, number)

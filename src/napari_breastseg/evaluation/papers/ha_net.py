@@ -7,12 +7,10 @@ see it for oneself. It is printed for comparison, and nothing here aims at it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 
-from napari_breastseg.evaluation.papers.table import PaperTable, Row
+from napari_breastseg.evaluation.papers.table import PaperTable, Row, peer
 from napari_breastseg.methods import get_preset
-from napari_breastseg.methods.preset import Preset
 
 PARTS = ("ConvBlock", "SFEB", "TAM")
 BUSI, UDIAT = {"dice": 0.9728}, {"dice": 0.9238}
@@ -34,9 +32,8 @@ def _comparison(figures: dict[str, float]) -> list[Row]:
     """Tables 4 and 5: with the networks of theirs that are here."""
     from napari_breastseg.evaluation.peers import FlatAttentionUNet
 
-    attention: Preset = replace(
-        get_preset("ha-net/unet"), name="peer/attention-unet", network=FlatAttentionUNet, figures={}, about="MONAI's AttentionUnet"
-    )
+    ours = get_preset("ha-net/paper")
+    attention = peer(ours, "attention-unet", FlatAttentionUNet, ours.loss)
     return [_row("unet", "U-Net"), Row("attention-unet", "Attention U-Net (MONAI)", attention), _row("paper", "HA-Net", figures=figures)]
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from napari_breastseg.errors import InputError
 from napari_breastseg.losses.frloss import Term
-from napari_breastseg.methods.preset import Preset
+from napari_breastseg.methods.preset import Loss, Preset
+from napari_breastseg.networks.segmentation import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,14 @@ class PaperTable:
 def _seeing(preset: Preset, patch: int) -> Preset:
     edges = (1 if preset.flat else patch, patch, patch)
     return replace(preset, patch=edges, window=None, side=preset.side and patch)
+
+
+def peer(preset: Preset, name: str, network: Callable[[], SegmentationNetwork], loss: Loss) -> Preset:
+    """Return another network in place of a preset's own, with the same inputs and nothing of the paper's."""
+    return replace(
+        preset, name=f"peer/{name}", network=network, about=name, figures={}, loss=loss, macs=None, parts=None,
+        encoder="", encoder_names=None,
+    )  # fmt: skip
 
 
 def find_table(tables: Sequence[PaperTable], method: str, number: int) -> PaperTable:
