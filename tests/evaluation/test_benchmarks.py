@@ -10,6 +10,7 @@ import torch
 from napari_breastseg.evaluation.benchmarks import forward as module
 from napari_breastseg.evaluation.benchmarks.alone import alone, peak_memory
 from napari_breastseg.evaluation.benchmarks.forward import OURS, PEER, benchmark_forward, computed_operations, forwards
+from napari_breastseg.evaluation.benchmarks.image import ATTENTION, BASIC, benchmark_image
 from napari_breastseg.evaluation.benchmarks.scan import benchmark_scan, loop_scan, scan_inputs
 from napari_breastseg.evaluation.benchmarks.timing import side_by_side
 from napari_breastseg.inference.engines import force_engine
@@ -64,6 +65,16 @@ def test_memory_is_that_of_the_process_alone() -> None:
 def test_fused_layers_are_counted_as_one() -> None:
     computed, published = computed_operations(32) / 2, sum(hcma_unet_macs(size=32).values())
     assert 0.8 < computed / published < 0.86
+
+
+@pytest.mark.slow
+def test_image_rows_hold_their_own_ratios() -> None:
+    answer = json.loads(json.dumps(run(benchmark_image(size=64, repeats=1))))
+    rows = {(row["network"], row["engine"]): row for row in answer["rows"]}
+    assert rows["HA-Net", "torch"]["parameters"] == 15_427_713
+    for (_, engine), row in rows.items():
+        assert row["of_basic_unet"] == pytest.approx(row["seconds"] / rows[BASIC, engine]["seconds"])
+        assert row["of_attention_unet"] == pytest.approx(row["seconds"] / rows[ATTENTION, engine]["seconds"])
 
 
 @pytest.mark.slow

@@ -81,6 +81,27 @@ def forward(
 
 
 @app.command()
+def image(
+    size: Annotated[int, typer.Option(min=64, help="Pixels a side; a multiple of 32.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, help="The median of so many runs counts.")] = 21,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare one image through HA-Net with one through MONAI's BasicUNet and AttentionUnet, on the CPU."""
+    if size % 32:
+        raise typer.BadParameter("--size must be a multiple of 32.")
+    with report(as_json, debug) as speaker:
+        from napari_breastseg.evaluation.benchmarks.image import benchmark_image
+
+        answer = speaker.run(benchmark_image(size, repeats))
+        table = Table("network", "engine", "parameters, M", "s", "of BasicUNet", "of AttentionUnet", box=None)
+        for row in answer["rows"]:
+            cells = (row["parameters"] / 1e6, *(row[key] for key in ("seconds", "of_basic_unet", "of_attention_unet")))
+            table.add_row(row["network"], row["engine"], *map(_short, cells))
+        speaker.answer(answer, table, _machine(answer))
+
+
+@app.command()
 def inference(
     cases: Annotated[int, typer.Option(min=1, help="Phantoms to measure on.")] = 10,
     only: Annotated[list[Volumes] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
@@ -118,9 +139,12 @@ def _short(value: float | None) -> str:
 
 
 def _footer(answer: dict[str, Any], floor: float) -> str:
+    return f"Floor {floor:.3g} s. {_machine(answer)}"
+
+
+def _machine(answer: dict[str, Any]) -> str:
     machine = answer["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return (
-        f"Floor {floor:.3g} s. {machine['processor']}, {machine['threads']} threads, load {machine['load_average']}. {versions}. "
-        f"Medians of {answer['repeats']}."
+        f"{machine['processor']}, {machine['threads']} threads, load {machine['load_average']}. {versions}. Medians of {answer['repeats']}."
     )

@@ -69,7 +69,7 @@ def benchmark_forward(size: int = 128, repeats: int = 3) -> Job[dict[str, Any]]:
         memory[name] = alone(name, _measure_memory, name, size)
     torch.manual_seed(0)
     x = torch.randn(1, 1, size, size, size)
-    seconds = yield from side_by_side({name: _task(build(), x) for name, build in forwards(size).items()}, repeats)
+    seconds = yield from side_by_side({name: forward_task(build(), x) for name, build in forwards(size).items()}, repeats)
     peak = peak_flops()
     arithmetic = computed_operations(size) / peak
     rows = [
@@ -95,7 +95,9 @@ def computed_operations(size: int) -> float:
     return float(counter.get_total_flops() + 2 * hcma_unet_macs(size=size)[SCAN])
 
 
-def _task(forward: Forward, x: Tensor) -> Callable[[], object]:
+def forward_task(forward: Forward, x: Tensor) -> Callable[[], object]:
+    """Return one pass of `x` without gradients."""
+
     def task() -> object:
         with torch.inference_mode():
             return forward(x)
@@ -105,7 +107,7 @@ def _task(forward: Forward, x: Tensor) -> Callable[[], object]:
 
 def _measure_memory(name: str, size: int) -> float:
     """Return the peak resident memory, MiB, of building the network and running one patch twice."""
-    task = _task(forwards(size)[name](), torch.randn(1, 1, size, size, size))
+    task = forward_task(forwards(size)[name](), torch.randn(1, 1, size, size, size))
     task()
     task()
     return peak_memory()
