@@ -12,7 +12,7 @@ from rich.table import Table
 from napari_breastseg.cli import benchmark, session_app
 from napari_breastseg.cli.align import align
 from napari_breastseg.cli.kinetics import kinetics
-from napari_breastseg.cli.options import Device, ModelName, Overwrite, given, seconds_of
+from napari_breastseg.cli.options import Device, Overwrite, given, seconds_of
 from napari_breastseg.cli.report import Debug, Json, report
 from napari_breastseg.cli.simulate_app import simulate
 from napari_breastseg.cli.train_app import reproduce, train
@@ -122,7 +122,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid; the folder for the masks of many.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Starter model or .safetensors file; default: the session's, else hcma-unet.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Starter model or .safetensors file; default: the session's, else the usual one: hcma-unet, for images ha-net."),
+    ] = None,
     device: Device = "auto",
     scheduler: Annotated[
         str | None, typer.Option(help="Many: on the workers of this Dask scheduler, such as tcp://host:8786; --device is the workers'.")
@@ -160,7 +163,7 @@ def predict(
         from napari_breastseg.cli.cohort import predict_folder, refuse_for_case, refuse_for_cohort
         from napari_breastseg.cli.maps import hard_negatives_table
         from napari_breastseg.cli.tables import tumour_in_words
-        from napari_breastseg.cli.work import DEFAULT_MODEL, predict_file
+        from napari_breastseg.cli.work import predict_file
         from napari_breastseg.io.listing import is_cohort, list_cases
 
         if is_cohort(image.expanduser()):
@@ -168,7 +171,7 @@ def predict(
             listing = list_cases(image)
             for_one = {"--session": session is not None, "--times": times is not None, "--maps": maps is not None, "--overwrite": overwrite}
             refuse_for_cohort(image, listing, for_one)
-            answer, shown = predict_folder(speaker, image, listing, out, model or DEFAULT_MODEL, device, probability, scheduler, way)
+            answer, shown = predict_folder(speaker, image, listing, out, model, device, probability, scheduler, way)
             failures = bool(answer["failures"])
             speaker.answer(answer, *shown)
         else:
@@ -233,7 +236,10 @@ def learn(
 def queue(
     session: SessionFolder,
     top: Annotated[int | None, typer.Option(min=1, help="Show only so many; default: all that wait.")] = None,
-    model: ModelName = "hcma-unet",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Starter model or .safetensors file, if the session has no model yet; default: by the kind of its first case."),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,

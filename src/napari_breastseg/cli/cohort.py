@@ -43,7 +43,7 @@ def predict_folder(
     folder: Path,
     listing: Listing,
     out: Path | None,
-    model: str,
+    model: str | None,
     device: str,
     probability: bool,
     scheduler: str | None,
@@ -52,6 +52,7 @@ def predict_folder(
     """Predict every case below a folder; return the answer, JSON-ready, and the same for people."""
     from napari_breastseg.cohort import predict_cohort
     from napari_breastseg.inference.devices import pick_device
+    from napari_breastseg.methods import usual_method
     from napari_breastseg.methods.model import load_model
 
     if out is None or out.name.endswith((".nii", ".nii.gz")):
@@ -63,7 +64,7 @@ def predict_folder(
     if listing.left_out:
         more = "" if len(listing.left_out) == 1 else f" and {len(listing.left_out) - 1} more"
         speaker.say(f"By their names taken for masks or pictures, not for cases: {listing.left_out[0]}{more}.")
-    loaded = load_model(model)
+    loaded = load_model(model or usual_method(listing.cases[0].modality()))
     cohort = speaker.run(predict_cohort(listing.cases, loaded, out, device=device, probability=probability, scheduler=scheduler, **way))
     return {**_answer(cohort, out), "left_out": [str(path) for path in listing.left_out]}, _shown(cohort, out)
 

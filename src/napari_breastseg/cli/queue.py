@@ -13,7 +13,7 @@ from napari_breastseg.cli.report import Report
 from napari_breastseg.session import Session
 
 
-def queue_session(speaker: Report, folder: Path, top: int | None, model: str, device: str) -> tuple[dict[str, Any], RenderableType]:
+def queue_session(speaker: Report, folder: Path, top: int | None, model: str | None, device: str) -> tuple[dict[str, Any], RenderableType]:
     """Return the cases that wait, those first from which there is most to learn, JSON-ready and as a table."""
     from napari_breastseg.loop.queue import queue
 

@@ -24,7 +24,6 @@ from napari_breastseg.session import Session
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
 
-DEFAULT_MODEL = "hcma-unet"
 PLAIN: Mapping[str, Any] = {"region": "breast", "mirror": False}
 """How a case is looked at unless something else is asked for."""
 
@@ -40,6 +39,7 @@ def predict_file(
     """
     from napari_breastseg.inference import predict
     from napari_breastseg.inference.uncertainty import UNCERTAINTY
+    from napari_breastseg.methods import usual_method
     from napari_breastseg.methods.model import load_model
 
     if out is not None:
@@ -48,7 +48,7 @@ def predict_file(
     explanation: Explanation | None = None
     case_id: str | None = None
     if folder is None:
-        loaded = load_model(model or DEFAULT_MODEL)
+        loaded = load_model(model or usual_method(case.modality))
         prediction = speaker.run(predict(case, loaded, device=device, **way))
         mask = prediction.refined
         _keep(mask, case, out)
@@ -130,19 +130,26 @@ def _in_session(
     link: Path | None, way: Mapping[str, Any],
 ) -> tuple[Prediction, Explanation | None, Any, str]:  # fmt: skip
     """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction, and goes to `out`."""
+    from napari_breastseg.inference.grids import suits
     from napari_breastseg.loop import AnnotationLoop
+    from napari_breastseg.methods import usual_method
+    from napari_breastseg.methods.model import load_model
 
+    usual = usual_method(case.modality)
     new = not folder.exists() or not any(folder.iterdir())
     if new:
-        refuse_early(case, model or DEFAULT_MODEL)
+        refuse_early(case, model or usual)
     opened: AbstractContextManager[Session] = Session.create(folder) if new else Session.open(folder)
     with opened as session:
+        own = None if session.current_model is None else str(session.model_path(session.current_model))
+        fits = own is None or suits(case.modality, load_model(own).preset.modality)
         if not new:
-            own = None if session.current_model is None else str(session.model_path(session.current_model))
-            refuse_early(case, model or own or DEFAULT_MODEL)
-        loop = AnnotationLoop(session, model or DEFAULT_MODEL, device)
+            refuse_early(case, model or (own if fits else None) or usual)
+        loop = AnnotationLoop(session, model or usual, device)
         if model is not None:
             loop.use(model)
+        elif not fits:
+            loop.use_method(usual)
         case_id = session.add_case(case, link)
         if frloss is not None:
             return *_with_maps(speaker, session, case_id, case, device, frloss, out, way), case_id
@@ -179,10 +186,12 @@ def _with_maps(
 
 
 def refuse_early(case: Case, model: str) -> None:
-    """Refuse an unknown model, or a case that lacks what it needs, before a session is made."""
+    """Refuse an unknown model, or a case of another kind or that lacks what it needs, before a session is made."""
+    from napari_breastseg.inference.grids import require_kind
     from napari_breastseg.methods.model import load_model
 
     preset = load_model(model).preset
+    require_kind(case, preset)
     preset.inputs(preset.overview(case))
 
 

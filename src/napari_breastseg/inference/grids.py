@@ -142,9 +142,7 @@ def make_plan(
     InputError
         If the case is of another modality than the preset is made for, lacks a phase that it needs, or is constant.
     """
-    if not _suits(case.modality, preset.modality):
-        kind = "an image" if case.modality == "image" else case.modality
-        raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {kind}. Choose another model.")
+    require_kind(case, preset)
     seen = preset.overview(case)
     inputs = preset.inputs(seen)
     if region == "breast" and preset.modality in REGIONS:  # ultrasound shows the breast alone
@@ -163,7 +161,23 @@ def plan_grids(case: Case, preset: Preset, region: Region = "breast") -> tuple[l
     return list(plan.grids()), plan.region
 
 
-def _suits(modality: Modality, wanted: Modality) -> bool:
-    """A volume of DCE-MRI is read as plain MRI: whether its phases suffice says the preset. An image can be of either flat kind."""
+def require_kind(case: Case, preset: Preset) -> None:
+    """Refuse a case of another modality than the preset is made for.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if not suits(case.modality, preset.modality):
+        kind = "an image" if case.modality == "image" else case.modality
+        raise InputError(f"{preset.name} is made for {preset.modality}, but {case.name} is {kind}. Choose another model.")
+
+
+def suits(modality: Modality, wanted: Modality) -> bool:
+    """Tell whether a case of one modality may be given to a preset of another.
+
+    A volume of DCE-MRI is read as plain MRI: whether its phases suffice says the preset. An image can be of either flat kind.
+    """
     kinds: Sequence[set[Modality]] = ({"dce-mri", "mri"}, {"ultrasound", "image"}, {"mammography", "image"})
     return any({modality, wanted} <= kind for kind in kinds)

@@ -17,6 +17,7 @@ from PIL import Image
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
 from napari_breastseg.io.nifti import check_voxels
+from napari_breastseg.io.sidecars import kind_beside, scale_beside
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -52,16 +53,23 @@ def read_image(path: Path, times: Sequence[float] | None = None) -> Case:
         raise InputError(f"{path} is a single image. Leave the phase times out.")
     grey = read_grey(path).astype(np.float32)
     check_voxels(grey, str(path))
-    return Case(path.stem, grey[None], _geometry(grey.shape), modality="image", metadata=MappingProxyType({"files": (path.name,)}))
+    kind, facts = kind_beside(path.parent, path.stem), MappingProxyType({"files": (path.name,)})
+    return Case(path.stem, grey[None], _geometry(path, grey.shape), modality=kind, metadata=facts)
 
 
 def image_geometry(path: Path) -> Geometry:
     """Return where the pixels of an image lie, without reading them.
 
-    Files say nothing that can be relied on of the scale (a resolution in dots per inch is that of a screen): a pixel counts as 1.
+    Image files say nothing that can be relied on of the scale (a resolution in dots per inch is that of a screen). A pixel counts as 1
+    unless a sidecar tells its size, see :func:`~napari_breastseg.io.sidecars.scale_beside`.
+
+    Raises
+    ------
+    InputError
+        If the file or its sidecar cannot be read.
     """
     with _opened(path) as image:
-        return _geometry((1, image.height, image.width))
+        return _geometry(path, (1, image.height, image.width))
 
 
 def read_grey(path: Path) -> npt.NDArray[np.number]:
@@ -96,6 +104,8 @@ def _too_large(path: Path) -> str:
     return f"{path} has more than {LARGEST // 10**6} million pixels. Crop or shrink it."
 
 
-def _geometry(shape: Sequence[int]) -> Geometry:
+def _geometry(path: Path, shape: Sequence[int]) -> Geometry:
     z, y, x = shape
-    return Geometry((1.0, 1.0, 1.0), np.diag([-1.0, -1.0, 1.0, 1.0]), (x, y, z), "pixel")
+    known = scale_beside(path.parent, path.stem)
+    height, width = known or (1.0, 1.0)
+    return Geometry((1.0, height, width), np.diag([-width, -height, 1.0, 1.0]), (x, y, z), "pixel" if known is None else "mm")

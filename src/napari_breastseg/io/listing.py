@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_breastseg.case import Case
+from napari_breastseg.case import Case, Modality
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case
 from napari_breastseg.io.cohort import MAP
 from napari_breastseg.io.image_files import is_image
 from napari_breastseg.io.nifti import case_name, is_phase, nifti_files, phases_by_case, read_phases
-from napari_breastseg.io.times import times_beside
+from napari_breastseg.io.sidecars import kind_beside, times_beside
 
 TRUTH = ("segmentations", "labels", "masks")
 """Beginnings of the names of folders that hold truth and no images: MAMA-MIA's, nnU-Net's (``labelsTr``), and those of image files."""
@@ -37,6 +37,14 @@ class ListedCase:
     name: str
     files: tuple[Path, ...]
 
+    @property
+    def place(self) -> Path | None:
+        """What :func:`~napari_breastseg.io.read_case` reads the case from: its one file or folder; None if others lie there, too."""
+        first = self.files[0]
+        if not is_phase(first):
+            return first
+        return first.parent if len(phases_by_case(nifti_files(first.parent))) == 1 else None
+
     def read(self, times: tuple[float, ...] = ()) -> Case:
         """Read the case, with the times of its phases as :meth:`times` gave them where they were beside the images.
 
@@ -58,6 +66,17 @@ class ListedCase:
         """
         first = self.files[0]
         return () if is_image(first) else times_beside(first.parent, case_name(first))
+
+    def modality(self) -> Modality:
+        """Return what kind of examination it is, by its files' names and, of an image, a sidecar.
+
+        Raises
+        ------
+        InputError
+            If the sidecar cannot be understood.
+        """
+        first = self.files[0]
+        return kind_beside(first.parent, first.stem) if is_image(first) else "dce-mri"
 
     def fingerprint(self) -> dict[str, list[int]]:
         """Return size and time of the last change, in ns, of every file: what tells that it is no longer the one that it was.

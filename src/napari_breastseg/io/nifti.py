@@ -18,7 +18,7 @@ from napari_breastseg.errors import InputError
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.nifti_file import NiftiFile, is_nifti_name, open_nifti, stem
 from napari_breastseg.io.orientation import canonical_shape, from_canonical, same_grid
-from napari_breastseg.io.times import times_beside
+from napari_breastseg.io.sidecars import times_beside
 
 _PHASE = re.compile(r"(?P<case>.+)_(?P<phase>\d{4})")
 """A phase's file name as nnU-Net and MAMA-MIA write it: ``<case>_0000`` is the first phase."""
@@ -70,7 +70,7 @@ def read_nifti(path: Path, times: Sequence[float] | None = None) -> Case:
     ----------
     path : Path
     times : sequence of float, optional
-        Seconds of each phase. Without them a JSON sidecar is looked for, see :func:`napari_breastseg.io.times.times_beside`.
+        Seconds of each phase. Without them a JSON sidecar is looked for, see :func:`napari_breastseg.io.sidecars.times_beside`.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from napari_breastseg.case import UNDECIDED
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.loop.aligned import superseded
 from napari_breastseg.loop.glances import Glance, Glances, Vector
+from napari_breastseg.methods import FIRST, usual_method
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.session import Session
 
@@ -57,7 +58,7 @@ class Suggestion:
     reasons: tuple[str, ...]
 
 
-def queue(session: Session, model: str | Path = "hcma-unet", device: str = "auto") -> Job[list[Suggestion]]:
+def queue(session: Session, model: str | Path | None = None, device: str = "auto") -> Job[list[Suggestion]]:
     """Order the cases that nobody has corrected or called done; cases that cannot be predicted come last and say why.
 
     What was seen of a case is kept in the user's cache folder: asking again takes no time. The session may be open for reading only.
@@ -65,8 +66,9 @@ def queue(session: Session, model: str | Path = "hcma-unet", device: str = "auto
     Parameters
     ----------
     session : Session
-    model : str or Path
-        What predicts as long as the session has no current model: a starter model by name, or weights by path.
+    model : str or Path, optional
+        What predicts as long as the session has no current model: a starter model by name, or weights by path. If not given, the usual
+        one for the first case.
     device : str
         "auto", "cpu", "cuda" or "mps".
 
@@ -77,7 +79,7 @@ def queue(session: Session, model: str | Path = "hcma-unet", device: str = "auto
     ComputeError
         If the device is missing or memory does not suffice.
     """
-    glances = Glances(session, model, device)
+    glances = Glances(session, model or _usual(session), device)
     doubled = superseded(session)
     cases = [case_id for case_id in session.cases if case_id not in doubled]
     done = [case_id for case_id in cases if _is_done(session, case_id)]
@@ -94,6 +96,10 @@ def queue(session: Session, model: str | Path = "hcma-unet", device: str = "auto
     return suggestions + [
         Suggestion(case_id, 0.0, None, None, None, (f"it cannot be predicted: {why}",)) for case_id, why in refused.items()
     ]
+
+
+def _usual(session: Session) -> str:
+    return usual_method(session.modality(session.cases[0])) if session.cases else FIRST
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_breastseg.case import Modality
 from napari_breastseg.errors import ModelError
 from napari_breastseg.methods import brems_net, ha_net, hcma_unet, hcnet, tsesnet
 from napari_breastseg.methods.preset import GUIDED, Preset
@@ -14,6 +15,14 @@ DEFAULT = {
     "brems-net": "brems-net/compact",
 }
 """The preset that a method's bare name stands for."""
+USUAL: dict[Modality, str] = {"ultrasound": "ha-net", "image": "ha-net", "mammography": "brems-net"}
+"""What predicts unless a method is chosen, where it is not :data:`FIRST`. An image that does not say what it is counts as ultrasound."""
+FIRST = "hcma-unet"
+
+
+def usual_method(modality: Modality) -> str:
+    """Return the method that predicts an examination of this kind unless another is chosen."""
+    return USUAL.get(modality, FIRST)
 
 
 def presets() -> dict[str, Preset]:

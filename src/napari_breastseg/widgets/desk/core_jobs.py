@@ -91,10 +91,11 @@ def explaining(
     """Explain the mask that is shown by the model that predicted it; without a prediction, by the one that would."""
     yield Progress(0, 1, "Loading the model")
     from napari_breastseg.inference import explain
+    from napari_breastseg.methods import usual_method
     from napari_breastseg.methods.model import load_model
 
     sha = model or session.current_model
-    chosen = load_model("hcma-unet" if sha is None else session.model_path(sha))
+    chosen = load_model(usual_method(case.modality) if sha is None else session.model_path(sha))
     return (yield from explain(case, chosen, mask, device=device, region=region))
 
 

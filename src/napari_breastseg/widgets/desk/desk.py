@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from qtpy.QtWidgets import QApplication
 
 from napari_breastseg.case import BACKGROUND, REFINED_WITH, Box, Case, Prediction, overlay
 from napari_breastseg.errors import SessionError
+from napari_breastseg.io.listing import ListedCase
 from napari_breastseg.loop.recorder import Mark
 from napari_breastseg.session import Session
 from napari_breastseg.widgets.desk.jobs import JobRunner
 from napari_breastseg.widgets.desk.journal import StrokeJournal
 from napari_breastseg.widgets.desk.messages import inform, plain, tell
-from napari_breastseg.widgets.desk.opening import Opened, Shown, copying, opening, reading
+from napari_breastseg.widgets.desk.opening import Opened, Shown, copying, gathering, opening, reading
 from napari_breastseg.widgets.view import layers
 from napari_breastseg.widgets.view.case_view import CaseView, make_room
 from napari_breastseg.widgets.view.lazy import Slabs
@@ -116,6 +118,11 @@ class Desk(QObject):
         session, slabs = self.session, self.slabs
         self.jobs.start("case", "Taking the case into the session", lambda: copying(session, folder, case, link, slabs), self._show)
 
+    def use_cases(self, cases: Sequence[ListedCase], folder: Path, linked: bool = False) -> None:
+        """Copy or link many cases into the open session, or into the one in `folder`, and show the first of them."""
+        session, slabs = self.session, self.slabs
+        self.jobs.start("case", "Taking the cases into the session", lambda: gathering(session, folder, cases, linked, slabs), self._show)
+
     def open_session(self, folder: Path, case_id: str | None = None) -> None:
         """Open a session and show one of its cases, the one that was looked at last if none is named."""
         if self.session is not None and self.session.path == folder.absolute():
@@ -209,6 +216,8 @@ class Desk(QObject):
                 self.recovered = opened.session.recovered
                 for sentence in self.recovered:
                     inform(sentence)
+        for sentence in opened.left_out:
+            inform(sentence)
         self.changed.emit()
 
     def _show_case(self, session: Session, case_id: str, shown: Shown, tool: str | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from napari.types import LayerDataTuple
 
 from napari_breastseg.case import Case, Prediction, overlay
 from napari_breastseg.errors import InputError, SessionError, SessionLockedError
-from napari_breastseg.progress import Job, Progress
+from napari_breastseg.io.listing import ListedCase
+from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.session import Session
 from napari_breastseg.session.disk.lock import owner
 from napari_breastseg.widgets.view.layers import case_layers
@@ -66,6 +68,7 @@ class Opened:
     case_id: str | None
     shown: Shown | None
     refusal: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def opening(folder: Path, case_id: str | None, slabs: Slabs) -> Job[Opened]:
@@ -89,14 +92,7 @@ def opening(folder: Path, case_id: str | None, slabs: Slabs) -> Job[Opened]:
 
 def copying(session: Session | None, folder: Path, case: Case, link: Path | None, slabs: Slabs) -> Job[Opened]:
     """Copy a case into the session, or link it, and read what is shown of it; without a session one is made in `folder`."""
-    yield Progress(0, case.phases + 1, "Looking at the images")
-    for phase in range(case.phases):
-        if not np.isfinite(case.phase(phase)).all():
-            raise InputError(f"{case.name} has voxels without a finite value. Repair the image and open it again.")
-        yield Progress(phase + 1, case.phases + 1, "Copying the images into the session" if link is None else "Linking the images")
-    from napari_breastseg.loop.aligned import with_motion  # and SimpleITK with it
-
-    checked = yield from with_motion(case)
+    checked = yield from _checked(case, "Copying the images into the session" if link is None else "Linking the images")
     made = Session.create(folder) if session is None else None
     used = made or session
     assert used is not None
@@ -106,6 +102,53 @@ def copying(session: Session | None, folder: Path, case: Case, link: Path | None
         if made is not None:
             made.close()
         raise
+
+
+def gathering(session: Session | None, folder: Path, cases: Sequence[ListedCase], linked: bool, slabs: Slabs) -> Job[Opened]:
+    """Copy or link many cases, and show the first; those that cannot be read are left out, and it is said why.
+
+    Raises
+    ------
+    InputError
+        If none can be read.
+    """
+    made = Session.create(folder) if session is None else None
+    used = made or session
+    assert used is not None
+    taken: list[str] = []
+    left_out: list[str] = []
+    try:
+        for number, listed in enumerate(cases):
+            yield Progress(number, len(cases), f"Taking in {listed.name}")
+            try:
+                checked = yield from retold(_checked(listed.read(), listed.name), partial(_within, number, len(cases)))
+                taken.append(used.add_case(checked, listed.place if linked else None))
+            except InputError as error:
+                left_out.append(f"{listed.name} was left out: {error}")
+        if not taken:
+            raise InputError(left_out[0])
+        return replace((yield from reading(used, "", taken[0], slabs)), left_out=tuple(left_out))
+    except BaseException:
+        if made is not None:
+            made.close()
+        raise
+
+
+def _checked(case: Case, message: str) -> Job[Case]:
+    """Look at every voxel of a case, and at how far its phases lie apart."""
+    yield Progress(0, case.phases + 1, "Looking at the images")
+    for phase in range(case.phases):
+        if not np.isfinite(case.phase(phase)).all():
+            raise InputError(f"{case.name} has voxels without a finite value. Repair the image and open it again.")
+        yield Progress(phase + 1, case.phases + 1, message)
+    from napari_breastseg.loop.aligned import with_motion  # and SimpleITK with it
+
+    return (yield from with_motion(case))
+
+
+def _within(number: int, total: int, step: Progress) -> Progress:
+    """Count cases instead of phases."""
+    return replace(step, step=number, total=total)
 
 
 def reading(session: Session, locked_by: str, case_id: str | None, slabs: Slabs, given: Case | None = None) -> Job[Opened]:

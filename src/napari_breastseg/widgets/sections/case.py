@@ -18,6 +18,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QSizePolic
 from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case
+from napari_breastseg.io.image_files import SUFFIXES
+from napari_breastseg.io.listing import Listing, is_cohort, list_cases
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session.disk.places import DATABASE
 from napari_breastseg.widgets.desk.desk import Desk
@@ -30,6 +32,7 @@ from napari_breastseg.widgets.view import layers
 PATH = "breastseg_path"
 """Where the reader notes in an image layer's metadata from which file or folder it came."""
 MOST_NAMES = 12
+PATTERNS = " ".join(f"*{suffix}" for suffix in (".nii", ".nii.gz", *SUFFIXES))
 
 
 def sessions_folder() -> Path:
@@ -44,8 +47,16 @@ class CaseSection(Section):
         super().__init__("1 · Case", desk)
         self._viewer: Viewer = desk.viewer
         self._folder: Path | None = None
-        self.open_file = button("Open file...", "Open a NIfTI file: one image, or all phases in one 4-D file", self._ask_file)
-        self.open_folder = button("Open folder...", "Open a folder with one NIfTI file per phase (..._0000.nii.gz, ...)", self._ask_folder)
+        self.open_file = button(
+            "Open file...",
+            "Open a NIfTI file with one image or all phases, or an ultrasound image or mammogram (PNG, JPEG, TIFF)",
+            self._ask_file,
+        )
+        self.open_folder = button(
+            "Open folder...",
+            "Open a folder with one NIfTI file per phase (..._0000.nii.gz, ...), or one of many examinations or images",
+            self._ask_folder,
+        )
         self.images = _combo("The examinations that are open in napari as image layers")
         self.use = button("Use", "Work on the chosen image. It is copied into the session; the original is never changed.", self._use)
         self.link = QCheckBox("Link, do not copy")
@@ -117,9 +128,7 @@ class CaseSection(Section):
         case = None if desk.view is None else desk.view.case
         _say(self.left_behind, "" if case is None else _left_behind(case))
         if case is not None:
-            size = " × ".join(str(n) for n in case.shape)
-            spacing = " × ".join(f"{s:.2g}" for s in case.geometry.spacing)
-            self.say(f"<b>{escape(case.name)}</b>: {case.phases} phase{'s' if case.phases > 1 else ''}, {size} voxels of {spacing} mm")
+            self.say(f"<b>{escape(case.name)}</b>: {_extent(case)}")
         elif desk.refusal:
             self.say(escape(desk.refusal))
         elif self.images.count():
@@ -192,17 +201,23 @@ class CaseSection(Section):
         return self._folder or sessions_folder() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
     def _ask_file(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open an examination", "", "NIfTI images (*.nii *.nii.gz)")
+        name, _ = QFileDialog.getOpenFileName(self, "Open an examination", "", f"Examinations ({PATTERNS})")
         self._read(name)
 
     def _ask_folder(self) -> None:
-        self._read(QFileDialog.getExistingDirectory(self, "Folder with one NIfTI file per phase"))
+        self._read(QFileDialog.getExistingDirectory(self, "Folder of one examination, or of many"))
 
     def _read(self, name: str) -> None:
         if name:
-            place, link = self._place(), Path(name) if self.link.isChecked() else None
-            job = partial(_reading, Path(name))
-            self.desk.jobs.start("case", "Reading the examination", job, lambda case: self.desk.use_case(case, place, link))
+            self.desk.jobs.start("case", "Reading the examination", partial(_reading, Path(name)), partial(self._take, Path(name)))
+
+    def _take(self, path: Path, found: Case | Listing) -> None:
+        """Take what was read into the session: one case, or all that a folder holds."""
+        linked = self.link.isChecked()
+        if isinstance(found, Listing):
+            self.desk.use_cases(found.cases, self._place(), linked)
+        else:
+            self.desk.use_case(found, self._place(), path if linked else None)
 
     def _ask_session(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Open session", str(sessions_folder()))
@@ -221,9 +236,19 @@ class CaseSection(Section):
             self.desk.open_session(latest)
 
 
-def _reading(path: Path) -> Job[object]:
+def _extent(case: Case) -> str:
+    """Say how large a case is, in voxels and, where it is known, in mm."""
+    skipped = 1 if case.flat else 0
+    size = " × ".join(str(n) for n in case.shape[skipped:])
+    spacing = " × ".join(f"{s:.2g}" for s in case.geometry.spacing[skipped:])
+    if case.flat:
+        return f"{size} pixels" + (f" of {spacing} mm" if case.geometry.unit == "mm" else ", scale unknown")
+    return f"{case.phases} phase{'s' if case.phases > 1 else ''}, {size} voxels of {spacing} mm"
+
+
+def _reading(path: Path) -> Job[Case | Listing]:
     yield Progress(0, 1, f"Reading {path.name}")
-    return read_case(path)
+    return list_cases(path) if is_cohort(path) else read_case(path)
 
 
 def _latest_session() -> Path | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QStandardItem, QStandardItemModel
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
-from napari_breastseg.case import Prediction
+from napari_breastseg.case import Modality, Prediction
 from napari_breastseg.errors import InputError
 from napari_breastseg.measure import amount
 from napari_breastseg.progress import Progress
@@ -22,12 +23,23 @@ if TYPE_CHECKING:
     from napari_breastseg.session import Session
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-METHODS = {
-    "hcma-unet": ("HCMA-UNet", "the first phase after contrast and the one before"),
-    "tsesnet": ("TSESNet", "all phases of a series and their times"),
-    "hcnet": ("HCNet", "the image before contrast alone; as it comes it finds little in patients, so train it on your own first"),
+VOLUMES: tuple[Modality, ...] = ("dce-mri", "mri")
+METHODS: dict[str, tuple[str, str, tuple[Modality, ...]]] = {
+    "hcma-unet": ("HCMA-UNet", "the first phase after contrast and the one before", VOLUMES),
+    "tsesnet": ("TSESNet", "all phases of a series and their times", VOLUMES),
+    "hcnet": (
+        "HCNet",
+        "the image before contrast alone; as it comes it finds little in patients, so train it on your own first",
+        VOLUMES,
+    ),
+    "ha-net": ("HA-Net", "an ultrasound image", ("ultrasound", "image")),
+    "brems-net": (
+        "BReMS-Net",
+        "a mammogram; as it comes it has seen synthetic ones only, so train it on your own first",
+        ("mammography", "image"),
+    ),
 }
-"""What can be chosen: its name, and what it looks at."""
+"""What can be chosen: its name, what it looks at, and for which kinds of case; of several that suit, the first is the usual one."""
 
 
 class PredictSection(Section):
@@ -38,10 +50,10 @@ class PredictSection(Section):
         self.model = text("")
         self.model.setToolTip("The model that predicts. It changes when a learning round is adopted, or in Versions.")
         self.method = QComboBox()
-        for place, (method, (name, seen)) in enumerate(METHODS.items()):
+        for place, (method, (name, seen, _)) in enumerate(METHODS.items()):
             self.method.addItem(name, method)
             self.method.setItemData(place, f"Looks at {seen}", Qt.ItemDataRole.ToolTipRole)
-        self.method.setToolTip("".join(f"<p><b>{name}</b> looks at {seen}.</p>" for name, seen in METHODS.values()))
+        self.method.setToolTip("".join(f"<p><b>{name}</b> looks at {seen}.</p>" for name, seen, _ in METHODS.values()))
         self.device = QComboBox()
         self.device.addItems(DEVICES)
         self.device.setToolTip("Where to compute: auto takes a CUDA or Apple GPU if there is one that works, else the CPU")
@@ -70,6 +82,8 @@ class PredictSection(Section):
         desk = self.desk
         if desk.session is not None and desk.session.current_model != self._shown:
             self._show_model(desk.session)  # later, what the person chooses instead waits for Predict
+        if desk.view is not None:
+            self._offer(desk.view.case.modality)
         ready = desk.view is not None and not desk.read_only
         self.predict.setEnabled(ready and not desk.jobs.busy)
         for choice in (self.method, self.device, self.everywhere):
@@ -82,6 +96,15 @@ class PredictSection(Section):
         self.method.setCurrentIndex(max(0, self.method.findData(str(card.get("preset", "")).split("/")[0])))
         self.model.setText("" if current is None else f"In use: {self.method.currentText()}, version {escape(current[:8])}")
         self.model.setVisible(current is not None)
+
+    def _offer(self, modality: Modality) -> None:
+        """Let only what suits the case be chosen."""
+        items = cast(QStandardItemModel, self.method.model())
+        suit = [modality in kinds for _, _, kinds in METHODS.values()]
+        for place, suits in enumerate(suit):
+            cast(QStandardItem, items.item(place)).setEnabled(suits)
+        if not suit[self.method.currentIndex()]:
+            self.method.setCurrentIndex(suit.index(True))
 
     def _tell(self) -> None:
         desk = self.desk

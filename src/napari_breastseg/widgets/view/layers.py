@@ -25,6 +25,8 @@ SESSION, CASE_ID, MODEL = "breastseg_session", "breastseg_case_id", "breastseg_m
 """Which case of which session a layer shows, and what predicted it."""
 OWN = "breastseg_own"
 """Marks an image layer that was not opened by the person."""
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+"""Of red, green and blue, as image files are read (ITU-R BT.601)."""
 UNSEEN = "breastseg_unseen"
 """Marks a layer whose contrast is not known before it is shown."""
 
@@ -33,12 +35,13 @@ def space(geometry: Geometry, phases: bool = False) -> dict[str, Any]:
     """Return scale, units and axis labels for a layer on the case's grid.
 
     Every layer gets units: one layer without them stops napari's conversion of lengths for the whole viewer. The phase axis counts
-    phases, whose times are uneven, so it has no seconds.
+    phases, whose times are uneven, so it has no seconds; an image of unknown scale counts pixels.
     """
+    unit = geometry.unit
     lead: tuple[Any, Any, Any] = ((1.0,), ("pixel",), ("phase",)) if phases else ((), (), ())
     return {
         "scale": (*lead[0], *geometry.spacing),
-        "units": (*lead[1], "mm", "mm", "mm"),
+        "units": (*lead[1], unit, unit, unit),
         "axis_labels": (*lead[2], "z", "y", "x"),
     }
 
@@ -166,46 +169,60 @@ def disown(layer: Layer) -> None:
 
 def can_be_case(layer: Layer) -> bool:
     """Tell whether an image layer can be taken as an examination."""
-    if not isinstance(layer, Image) or layer.rgb or layer.multiscale:
+    if not isinstance(layer, Image) or layer.multiscale:
         return False
-    return role_of(layer) == "case" or (role_of(layer) is None and layer.ndim in (3, 4))
+    return role_of(layer) == "case" or (role_of(layer) is None and layer.ndim in ((2,) if layer.rgb else (2, 3, 4)))
 
 
 def case_of(layer: Layer) -> Case:
     """Return the examination in an image layer: its own, or one made from an image that another reader opened.
 
-    Such an image is taken as (phase, z, y, x) or (z, y, x) in canonical orientation; its scale and units give the spacing. It is not read
-    here.
+    Such an image is taken as (phase, z, y, x) or (z, y, x) in canonical orientation, which is not read here, or as a single image (y, x),
+    grey or in colours, whose luminance counts. Its scale and units give the spacing; a single image without a unit of length has no scale.
 
     Raises
     ------
     InputError
-        If the layer has no three-dimensional image.
+        If the layer has no such image.
     """
     known = layer.metadata.get(CASE)
     if isinstance(known, Case):
         return known
     if not can_be_case(layer):
-        raise InputError(f"{layer.name} is no 3-D image with or without phases. Choose another layer, or open a NIfTI file.")
+        raise InputError(f"{layer.name} is no image of 2 to 4 dimensions that can be read. Choose another layer, or open a file.")
+    if layer.ndim == 2:
+        return _single(layer)
     data = layer.data if isinstance(layer.data, np.ndarray) else lazy(layer.data, Slabs())
     images = data if layer.ndim == 4 else data[np.newaxis]
-    spacing = spacing_mm(layer)
+    z_mm, y_mm, x_mm = spacing_mm(layer)
     phases, z, y, x = images.shape
-    affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
-    return Case(layer.name, images, Geometry(spacing, affine, (x, y, z)), modality="dce-mri" if phases > 1 else "mri")
+    affine = np.diag([-x_mm, -y_mm, z_mm, 1.0])
+    return Case(layer.name, images, Geometry((z_mm, y_mm, x_mm), affine, (x, y, z)), modality="dce-mri" if phases > 1 else "mri")
 
 
-def spacing_mm(layer: Layer) -> tuple[float, float, float]:
-    """Return the voxel size (z, y, x) of a layer in mm; lengths without a unit are taken as mm."""
+def _single(layer: Layer) -> Case:
+    """Return a layer's single image; which kind of image it is, it does not tell."""
+    grey = np.asarray(layer.data, np.float32)
+    if layer.rgb:
+        grey = grey[..., :3] @ LUMINANCE
+    known = all((1.0 * unit).check("[length]") for unit in layer.units)
+    height, width = spacing_mm(layer)[-2:] if known else (1.0, 1.0)
+    y, x = grey.shape
+    geometry = Geometry((1.0, height, width), np.diag([-width, -height, 1.0, 1.0]), (x, y, 1), "mm" if known else "pixel")
+    return Case(layer.name, grey[None, None], geometry, modality="image")
+
+
+def spacing_mm(layer: Layer) -> tuple[float, ...]:
+    """Return the voxel size (z, y, x), or the pixel size (y, x), of a layer in mm; lengths without a unit are taken as mm."""
     sizes = []
     for scale, unit in zip(layer.scale[-3:], layer.units[-3:], strict=True):
         size = abs(float(scale)) * unit
         sizes.append(float(size.to("mm").magnitude) if size.check("[length]") else abs(float(scale)))
-    return sizes[0], sizes[1], sizes[2]
+    return tuple(sizes)
 
 
 def claim(layer: Layer, case: Case) -> None:
     """Mark a layer as the image of `case` and give its lengths a unit."""
     layer.metadata.update({CASE: case, ROLE: "case", GEOMETRY: case.geometry})
-    if any(not (1.0 * unit).check("[length]") for unit in layer.units[-3:]):
-        layer.units = (*layer.units[:-3], "mm", "mm", "mm")
+    if case.geometry.unit == "mm" and any(not (1.0 * unit).check("[length]") for unit in layer.units[-3:]):
+        layer.units = (*layer.units[:-3], *["mm"] * min(layer.ndim, 3))
