@@ -167,7 +167,7 @@ def zoom_to(driver: Driver, truth: npt.NDArray[np.uint8], width_mm: float) -> No
 def tour(out: Path) -> None:
     """Go through the work once and save a picture at each step."""
     driver = Driver(out)
-    driver.choose("File", "Open Sample", "DCE-MRI breast phantom")
+    driver.choose("File", "Open Sample", "napari-breastseg", "DCE-MRI breast phantom")
     driver.wait(lambda: len(driver.viewer.layers) == 2, HOUR)
     truth = driver.viewer.layers[0].metadata["breastseg_truth"]
     driver.open_dock()
@@ -203,6 +203,22 @@ def tour(out: Path) -> None:
     driver.pause(2)  # the timeline's pictures come one by one
     driver.dock.scroll_area.ensureWidgetVisible(versions.use)
     driver.picture("06_versions.png")
+    driver.viewer.close()
+
+
+def images(out: Path) -> None:
+    """Predict an ultrasound image, and show the contours of the coarse and of the refined prediction."""
+    driver = Driver(out)
+    driver.choose("File", "Open Sample", "napari-breastseg", "Breast ultrasound phantom")
+    driver.wait(lambda: len(driver.viewer.layers) == 1, HOUR)
+    driver.open_dock()
+    driver.click(driver.dock.case.use)
+    driver.idle()
+    driver.click(driver.dock.predict.predict)
+    driver.idle()
+    driver.click(driver.dock.predict.contours)
+    driver.viewer.reset_view()
+    driver.picture("09_ultrasound.png")
     driver.viewer.close()
 
 
@@ -266,7 +282,7 @@ def main() -> None:
     """Make the pictures with settings and sessions in a temporary folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images", help="folder for the pictures")
-    parser.add_argument("--only", choices=("phantom", "real", "kinetics"), help="make some of the pictures")
+    parser.add_argument("--only", choices=("phantom", "images", "real", "kinetics"), help="make some of the pictures")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     data = os.environ.get("NAPARI_BREASTSEG_DATA")
@@ -277,6 +293,8 @@ def main() -> None:
         os.environ.pop("XDG_DATA_HOME", None)
         if arguments.only in (None, "phantom"):
             tour(arguments.out)
+        if arguments.only in (None, "images"):
+            images(arguments.out)
         if data and arguments.only in (None, "real"):
             real(arguments.out, Path(data))
         if data and arguments.only in (None, "kinetics"):

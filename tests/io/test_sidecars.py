@@ -3,10 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from napari_breastseg import read_case
 from napari_breastseg.errors import InputError
+from napari_breastseg.io.image_files import image_geometry
+from napari_breastseg.io.listing import list_cases
 
 
 def put(path: Path, content: object) -> None:
@@ -63,3 +67,54 @@ def test_times_that_cannot_be_used_are_refused(series: Path, content: str, expec
 def test_times_given_by_the_person_must_fit(series: Path) -> None:
     with pytest.raises(InputError, match="2 phase times were given for 4 phases"):
         read_case(series, times=[0, 1])
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(folder / "a.png")
+    return folder / "a.png"
+
+
+def test_without_a_sidecar_scale_and_kind_of_an_image_are_unknown(picture: Path) -> None:
+    case = read_case(picture)
+    assert (case.geometry.unit, case.geometry.spacing, case.modality) == ("pixel", (1.0, 1.0, 1.0), "image")
+
+
+@pytest.mark.parametrize("name", ["a.json", "meta.json", "../meta.json"])
+@pytest.mark.parametrize(("word", "modality"), [("US", "ultrasound"), ("MG", "mammography")])
+def test_scale_and_kind_of_an_image_from_a_sidecar(picture: Path, name: str, word: str, modality: str) -> None:
+    put(picture.parent / name, {"PixelSpacing": [0.07, 0.1], "Modality": word})
+    case = read_case(picture)
+    assert (case.geometry.unit, case.geometry.spacing, case.modality) == ("mm", (1.0, 0.07, 0.1), modality)
+    assert image_geometry(picture).spacing == case.geometry.spacing
+    np.testing.assert_allclose(np.diag(case.geometry.affine), [-0.1, -0.07, 1, 1])
+    (listed,) = list_cases(picture.parent).cases
+    assert listed.modality() == modality
+
+
+def test_an_images_own_sidecar_wins_and_may_tell_a_part(picture: Path) -> None:
+    put(picture.parent / "meta.json", {"PixelSpacing": [1, 1], "Modality": "MG"})
+    put(picture.parent / "a.json", {"PixelSpacing": [0.2, 0.2]})
+    case = read_case(picture)
+    assert (case.geometry.spacing, case.modality) == ((1.0, 0.2, 0.2), "mammography")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{", "no readable JSON"),
+        ('{"PixelSpacing": 0.1}', "no pair of positive numbers"),
+        ('{"PixelSpacing": [0.1]}', "no pair of positive numbers"),
+        ('{"PixelSpacing": [0.1, 0]}', "no pair of positive numbers"),
+        ('{"PixelSpacing": [0.1, NaN]}', "no pair of positive numbers"),
+        ('{"PixelSpacing": [0.1, true]}', "no pair of positive numbers"),
+        ('{"Modality": "CT"}', "Give one of US, MG"),
+        ('{"Modality": ["US"]}', "Give one of US, MG"),
+    ],
+)
+def test_scale_and_kind_that_cannot_be_used_are_refused(picture: Path, content: str, expected: str) -> None:
+    (picture.parent / "a.json").write_text(content)
+    with pytest.raises(InputError, match=expected):
+        read_case(picture)

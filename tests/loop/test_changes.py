@@ -59,7 +59,7 @@ def test_gained_and_lost_are_what_only_one_version_marks(
     expected[4, 2:6, 2:6], expected[2, 2:6, 2:6] = GAINED, LOST
     np.testing.assert_array_equal(change.on_grid(tiny_case.shape), expected)
     assert change.box == ((2, 5), (2, 6), (2, 6))
-    assert (change.gained_ml, change.lost_ml) == pytest.approx((16 * 0.003, 16 * 0.003))
+    assert (change.gained, change.lost) == ("0.05 mL", "0.05 mL")  # 16 voxels of 0.003 mL
     assert (change.dice_before, change.dice_after) == (None, None)
     assert asked == [("tiny", versions[0]), ("tiny", versions[1])]
 
@@ -91,7 +91,7 @@ def test_dice_counts_annotated_voxels_alone(
 
 def test_versions_that_agree_differ_nowhere(session: Session, case_id: str, versions: tuple[str, str], asked: list[object]) -> None:
     change = run(changes(session, case_id, versions[0], versions[0]))
-    assert (change.box, change.gained_ml, change.lost_ml) == (None, 0.0, 0.0)
+    assert (change.box, change.gained, change.lost) == (None, "0.00 mL", "0.00 mL")
     assert not change.on_grid((12, 16, 20)).any()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import PIL.Image
 import pytest
 from napari.layers import Labels
 from npe2 import PluginManifest, io_utils
@@ -88,6 +89,15 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path, notices: list[st
     assert "Traceback" not in notices[0]
 
 
+@pytest.mark.parametrize(("make", "modality"), [("ultrasound_phantom", "ultrasound"), ("mammogram_phantom", "mammography")])
+def test_the_samples_of_images_show_one_mass(make: str, modality: str) -> None:
+    ((images, attributes, kind),) = getattr(sample, make)()
+    case = attributes["metadata"]["breastseg_case"]
+    assert (kind, case.modality, case.flat) == ("image", modality, True)
+    assert attributes["metadata"]["breastseg_truth"].shape == images.shape[1:]
+    assert attributes["metadata"]["breastseg_truth"].any()
+
+
 def test_the_sample_is_a_case_with_its_truth(monkeypatch: pytest.MonkeyPatch) -> None:
     make = sample.make_phantom
     monkeypatch.setattr(sample, "make_phantom", lambda seed, **options: make(seed, shape=(24, 32, 32), phases=3, **options))
@@ -105,5 +115,20 @@ def test_an_image_of_another_reader_becomes_a_case_in_mm() -> None:
     plain = Image(np.ones((4, 5, 6), np.float32), scale=(2, 1, 1))
     layers.claim(plain, layers.case_of(plain))
     assert [str(unit) for unit in plain.units] == ["millimeter"] * 3
-    with pytest.raises(InputError, match="no 3-D image"):
+    with pytest.raises(InputError, match="no image of 2 to 4 dimensions"):
         layers.case_of(Labels(np.zeros((4, 5), np.uint8)))
+
+
+def test_a_single_image_of_another_reader_becomes_a_case_without_scale_unless_it_has_one() -> None:
+    from napari.layers import Image
+
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (6, 5, 3), np.uint8)
+    case = layers.case_of(Image(colours, rgb=True))
+    assert (case.images.shape, case.modality, case.geometry.unit, case.geometry.spacing) == ((1, 1, 6, 5), "image", "pixel", (1.0,) * 3)
+    luminance = np.asarray(PIL.Image.fromarray(colours).convert("L"), np.float32)
+    assert np.abs(case.phase(0)[0] - luminance).max() <= 1  # Pillow rounds
+    grey = layers.case_of(Image(np.ones((6, 5), np.uint8), scale=(80, 70), units=("um", "um")))
+    assert (grey.geometry.unit, grey.geometry.spacing) == ("mm", pytest.approx((1.0, 0.08, 0.07)))
+    (shown, look, _) = layers.case_layers(case)[0]
+    assert look["units"][1:] == ("pixel",) * 3 and shown.shape == (1, 1, 6, 5)

@@ -235,7 +235,7 @@ def test_what_it_learned_is_a_layer_on_this_case_and_a_list_over_all(
     assert dock.desk.painter.layer.contour == 1
     assert "gained 0.05 mL" in learned.legend.text() and "lost 0.05 mL" in learned.legend.text()
     rows = [[learned.table.item(line, column).text() for column in range(4)] for line in range(2)]
-    assert rows == [["tiny", "0.05", "0.05", "0.00 → 0.00"], ["other", "0.05", "0.05", "–"]]
+    assert rows == [["tiny", "0.05 mL", "0.05 mL", "0.00 → 0.00"], ["other", "0.05 mL", "0.05 mL", "–"]]
     assert versions_see == ["tiny", "tiny", "other", "other"]
     assert np.array_equal(dock.desk.session.mask(dock.desk.case_id), mask)
     learned.table.cellClicked.emit(1, 0)

@@ -44,8 +44,10 @@ class HardNegative:
     ----------
     number : int
         From 1, the largest first; its number in the map of the hardest voxels.
+    voxels : int
+        The hardest ones in it.
     volume_ml : float
-        Of its hardest voxels.
+        Of these.
     similarity : float
         Mean cosine to the tumour's centre over its hardest voxels.
     enhancement : float or None
@@ -63,6 +65,7 @@ class HardNegative:
     """
 
     number: int
+    voxels: int
     volume_ml: float
     similarity: float
     enhancement: float | None
@@ -109,6 +112,7 @@ def list_hard_negatives(
         rows.append(
             HardNegative(
                 number=number,
+                voxels=len(places),
                 volume_ml=len(places) * case.geometry.voxel_ml,
                 similarity=float(similarity[at].mean()),
                 enhancement=surroundings.enhancement(places),

@@ -65,7 +65,7 @@ def kind_beside(folder: Path, image: str) -> Modality:
     sidecar, found = _said(folder, image, KIND)
     if sidecar is None:
         return "image"
-    if found not in KINDS:
+    if not isinstance(found, str) or found not in KINDS:
         raise InputError(f"{KIND} in {sidecar} is {found!r}. Give one of {', '.join(KINDS)}, or remove it.")
     return KINDS[found]
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from napari_breastseg.case import TUMOUR, Box, box_around, slices
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict
+from napari_breastseg.measure import amount
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.session import Session
@@ -34,7 +35,8 @@ class ModelChange:
         The smallest box around what differs, None if nothing does.
     drawn : ndarray, shape of the box, uint8
         1 where only the later version sees tumour (gained), 2 where only the earlier one does (lost).
-    gained_ml, lost_ml : float
+    gained, lost : str
+        How much either is: mL, of an image mm² or pixels.
     dice_before, dice_after : float or None
         Dice of each version with the annotation, over the voxels that are annotated; None if none is.
     problem : str
@@ -47,8 +49,8 @@ class ModelChange:
     after: str
     box: Box | None
     drawn: Mask
-    gained_ml: float
-    lost_ml: float
+    gained: str
+    lost: str
     dice_before: float | None
     dice_after: float | None
     problem: str = ""
@@ -89,7 +91,7 @@ def changes(session: Session, case_id: str, before: str, after: str, device: str
     drawn = np.where(second > first, np.uint8(GAINED), np.where(first > second, np.uint8(LOST), np.uint8(0)))
     box = box_around(drawn != 0)
     part = drawn[slices(box)].copy() if box is not None else np.empty((0, 0, 0), np.uint8)
-    gained, lost = (float(np.count_nonzero(part == what) * case.geometry.voxel_ml) for what in (GAINED, LOST))
+    gained, lost = (amount(int(np.count_nonzero(part == what)), case.geometry, case.flat) for what in (GAINED, LOST))
     dice_before, dice_after = (decided_dice([(mask == TUMOUR, annotation)]) for mask in (first, second))
     return ModelChange(case_id, case.name, before, after, box, part, gained, lost, dice_before, dice_after)
 
@@ -110,7 +112,7 @@ def all_changes(
             found.append((yield from retold(changes(session, case_id, before, after, device), partial(_told, which))))
         except (InputError, SessionError) as error:
             nothing = np.empty((0, 0, 0), np.uint8)
-            found.append(ModelChange(case_id, case_id, before, after, None, nothing, 0.0, 0.0, None, None, str(error)))
+            found.append(ModelChange(case_id, case_id, before, after, None, nothing, "", "", None, None, str(error)))
         yield Progress(1, 1, f"{which}: compared", found[-1])
     return found
 

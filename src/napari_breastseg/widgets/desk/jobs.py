@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from napari.qt.threading import create_worker
 from napari.utils import progress as activity_bar
-from qtpy.QtCore import QEventLoop, QObject, QThread, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QThread, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
 from napari_breastseg.progress import Job, Progress
@@ -31,12 +31,11 @@ def while_responsive(title: str, work: Callable[[], T]) -> T:
     if app is None or QThread.currentThread() is not app.thread():
         return work()
     bar = activity_bar(total=0, desc=title)
-    loop, timer = QEventLoop(), QTimer()
     with ThreadPoolExecutor(max_workers=1) as thread:
         future = thread.submit(work)
-        timer.timeout.connect(lambda: loop.quit() if future.done() else None)
-        timer.start(20)
-        loop.exec()
+        while not future.done():  # a Python slot of a timer could be collected as garbage by that thread while it runs in this one
+            app.processEvents()
+            wait([future], timeout=0.02)
     bar.close()
     return future.result()
 

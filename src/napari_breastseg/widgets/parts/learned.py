@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 KIND = "changes"
 COLUMNS = {
     "Case": "Click to open it with the layer Learned",
-    "+ mL": "Gained: what only the new version takes for tumour",
-    "− mL": "Lost: what only the version before took for tumour",
+    "Gained": "What only the new version takes for tumour",
+    "Lost": "What only the version before took for tumour",
     "Dice": "Before and after, in what is annotated of the case",
 }
 _BUSY = "Something else is running. Wait for it or cancel it, then choose the case again."
@@ -119,7 +119,7 @@ class Learned(QWidget):
         self.table.setRowCount(len(self._found))
         for line, change in enumerate(self._found.values()):
             dice = "–" if change.dice_before is None else f"{change.dice_before:.2f} → {change.dice_after:.2f}"
-            volumes = ("–", "–") if change.problem else (f"{change.gained_ml:.2f}", f"{change.lost_ml:.2f}")
+            volumes = ("–", "–") if change.problem else (change.gained, change.lost)
             words = (one_line(change.name, 40), *volumes, dice)
             fill_row(self.table, line, words, 1, [plain(change.problem or change.case_id), *list(COLUMNS.values())[1:]], change.case_id)
         self._say()
@@ -162,6 +162,6 @@ def legend(change: ModelChange) -> str:
     if change.box is None:
         return "Both versions see the same in this case."
     return (
-        f"<span style='color: {ADDED_COLOUR}'>■</span> gained {change.gained_ml:.2f} mL &nbsp; "
-        f"<span style='color: {REMOVED_COLOUR}'>■</span> lost {change.lost_ml:.2f} mL"
+        f"<span style='color: {ADDED_COLOUR}'>■</span> gained {change.gained} &nbsp; "
+        f"<span style='color: {REMOVED_COLOUR}'>■</span> lost {change.lost}"
     )

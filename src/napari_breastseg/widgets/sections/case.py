@@ -134,7 +134,7 @@ class CaseSection(Section):
         elif self.images.count():
             self.say("Choose an image and press <b>Use</b>.")
         else:
-            self.say("Open an examination, or try File ▸ Open Sample ▸ DCE-MRI breast phantom.")
+            self.say("Open an examination, or try File ▸ Open Sample ▸ napari-breastseg.")
         self.session_text.setText(self._session_words())
 
     def _enable_link(self, _: object = None) -> None:

@@ -72,6 +72,10 @@ class CorrectSection(Section):
         ready = desk.painter is not None and not desk.read_only
         for control in (self.paint, self.erase, self.brush, self.ball, self.reviewed, self.case_done):
             control.setEnabled(ready)
+        flat = desk.view is not None and desk.view.case.flat
+        for control in (self.ball, self.reviewed):  # an image is one slice
+            control.setVisible(not flat)
+        self.brush.setSuffix(" pixels" if flat else " voxels")
         self._enable_steps()
         if desk.view is None:
             self.say("Choose a case first.")

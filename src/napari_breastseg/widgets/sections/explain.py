@@ -11,7 +11,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
+from napari_breastseg.case import Case
 from napari_breastseg.errors import InputError
+from napari_breastseg.measure import amount
 from napari_breastseg.widgets.desk.core_jobs import explaining
 from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.desk.messages import told
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     "#": "The number and colour of the place on the layer Hard negatives, the largest first",
-    "mL": "Volume of the healthy voxels that look most like the tumour",
+    "Size": "Of the healthy voxels that look most like the tumour",
     "Sim.": "Similarity: the cosine between their features and the tumour's; 1 is the same to the model, 0 and below is not alike at all",
     "Enh.": "Enhancement: how much brighter they get from before to the first image after contrast",
-    "mm": "Gap to the marked tumour; 0 is at its edge",
+    "Gap": "To the marked tumour, in mm, or in pixels where the scale is unknown; 0 is at its edge",
     "Likely cause": "What it probably is, by its place and its shape",
 }
 
@@ -134,14 +136,14 @@ class ExplainSection(Section):
         if self.desk.painter is not None:
             self.desk.painter.layer.contour = 1  # so that what lies below it is seen
         self._explained, self._holds = (mask, model), True
-        self._fill(explanation.rows)
+        self._fill(explanation.rows, view.case)
         self.refresh()
 
-    def _fill(self, rows: Sequence[HardNegative]) -> None:
+    def _fill(self, rows: Sequence[HardNegative], case: Case) -> None:
         self.table.clearSelection()
         self.table.setRowCount(len(rows))
         for line, row in enumerate(rows):
-            volume = f"{row.volume_ml:.2f}" if row.volume_ml >= 0.01 else "<0.01"
+            volume = amount(row.voxels, case.geometry, case.flat)
             enhancement = "–" if row.enhancement is None else f"{row.enhancement:.0%}"
             words = (str(row.number), volume, f"{row.similarity:.2f}", enhancement, f"{row.distance_mm:.0f}", row.cause)
             for column, text in enumerate(words):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QStandardItem, QStandardItemModel
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_breastseg.case import Modality, Prediction
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from napari_breastseg.inference.grids import Region
     from napari_breastseg.session import Session
 
+FLAGS = Qt.ItemDataRole.UserRole - 1
+"""Where Qt keeps whether an entry can be chosen: 0 for one that cannot, nothing for one that can."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 VOLUMES: tuple[Modality, ...] = ("dce-mri", "mri")
 METHODS: dict[str, tuple[str, str, tuple[Modality, ...]]] = {
@@ -35,7 +36,7 @@ METHODS: dict[str, tuple[str, str, tuple[Modality, ...]]] = {
     "ha-net": ("HA-Net", "an ultrasound image", ("ultrasound", "image")),
     "brems-net": (
         "BReMS-Net",
-        "a mammogram; as it comes it has seen synthetic ones only, so train it on your own first",
+        "a mammogram; no weights come with it yet, so train it first",
         ("mammography", "image"),
     ),
 }
@@ -62,11 +63,15 @@ class PredictSection(Section):
         self.everywhere.setToolTip(
             "Look behind the chest wall and beside the breasts, too: slower, in case a part of a breast was left out"
         )
+        self.contours = QCheckBox("Contours, coarse and refined")
+        self.contours.setToolTip("Draw outlines instead of surfaces: of the first look in blue, of the tumour as it stands in orange")
+        self.contours.toggled.connect(self._outline)
         self.bar = JobBar(desk, "predict")
         self.column.addLayout(row("Method", self.method, stretch=1))
         self.column.addWidget(self.model)
         self.column.addLayout(row("Compute on", self.device, self.predict, stretch=2))
         self.column.addWidget(self.everywhere)
+        self.column.addWidget(self.contours)
         self.column.addWidget(self.bar)
         self.column.addWidget(self.hint)
         desk.jobs.progressed.connect(self._on_progressed)
@@ -88,6 +93,9 @@ class PredictSection(Section):
         self.predict.setEnabled(ready and not desk.jobs.busy)
         for choice in (self.method, self.device, self.everywhere):
             choice.setEnabled(ready and not desk.jobs.busy)
+        self.contours.setEnabled(desk.predicted)
+        if self.contours.isChecked():  # also of what came in just now
+            self._outline(True)
         self._tell()
 
     def _show_model(self, session: Session) -> None:
@@ -97,12 +105,15 @@ class PredictSection(Section):
         self.model.setText("" if current is None else f"In use: {self.method.currentText()}, version {escape(current[:8])}")
         self.model.setVisible(current is not None)
 
+    def _outline(self, outlined: bool) -> None:
+        if self.desk.view is not None and self.desk.predicted:
+            self.desk.view.show_contours(outlined)
+
     def _offer(self, modality: Modality) -> None:
         """Let only what suits the case be chosen."""
-        items = cast(QStandardItemModel, self.method.model())
         suit = [modality in kinds for _, _, kinds in METHODS.values()]
         for place, suits in enumerate(suit):
-            cast(QStandardItem, items.item(place)).setEnabled(suits)
+            self.method.setItemData(place, None if suits else 0, FLAGS)
         if not suit[self.method.currentIndex()]:
             self.method.setCurrentIndex(suit.index(True))
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari_breastseg.inference import Preview
 
 PREVIEW_THRESHOLD = 0.5
+PIXELS_PER_LINE = 300
+"""Of the longest side, for each pixel of an outline's width."""
 IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", *EXPLANATION, *VERSIONS, "tumour")
 
 
@@ -148,6 +150,15 @@ class CaseView:
             layer.metadata.update(facts)
             layer.editable = False
         self._arriving = self._blank()
+
+    def show_contours(self, shown: bool) -> None:
+        """Draw the coarse prediction and the tumour as outlines, or the tumour alone as a surface again."""
+        width = max(1, round(max(self.case.shape) / PIXELS_PER_LINE)) if shown else 0
+        for role in ("coarse", "tumour"):
+            layer = self.layer(role)
+            if layer is not None:
+                layer.contour = width
+                layer.visible = shown or role == "tumour"
 
     def _blank(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         """Return a probability and a coarse mask without tumour, which take no memory until they are filled."""
