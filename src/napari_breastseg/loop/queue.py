@@ -99,7 +99,12 @@ def queue(session: Session, model: str | Path | None = None, device: str = "auto
 
 
 def _usual(session: Session) -> str:
-    return usual_method(session.modality(session.cases[0])) if session.cases else FIRST
+    for case_id in session.cases:
+        try:
+            return usual_method(session.case(case_id).modality)
+        except SessionError:  # its images are linked, and the link may not be followed here
+            continue
+    return FIRST
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from napari_breastseg.case import Case, Geometry, Modality
+from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import BreastSegError, InputError, SessionError
 from napari_breastseg.session.disk.chunks import check_shape
 from napari_breastseg.session.disk.durable import aside, in_words, publish, settle
@@ -52,11 +52,6 @@ class Cases:
         """Return the case's grid (z, y, x)."""
         _, z, y, x = _shape(self.row(case_id))
         return z, y, x
-
-    def modality(self, case_id: str) -> Modality:
-        """Return what kind of examination the case is."""
-        kind: Modality = self.row(case_id)["modality"]
-        return kind
 
     def add(self, case: Case, link: Path | None) -> str:
         """Copy or link `case` and return its id; a case with the same content keeps its id, and its files are mended if need be."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import Case, Modality, Prediction
+from napari_breastseg.case import Case, Prediction
 from napari_breastseg.errors import SessionError
 from napari_breastseg.progress import Job, run
 from napari_breastseg.session import marks as marking
@@ -197,10 +197,6 @@ class Session:
         return self._open.cases.get(case_id)
 
     # The annotation
-
-    def modality(self, case_id: str) -> Modality:
-        """Return what kind of examination a case is; its images are not touched."""
-        return self._open.cases.modality(case_id)
 
     def metadata(self, case_id: str) -> dict[str, Any]:
         """Return what is known of a case besides its images, which are not touched."""
