@@ -59,6 +59,9 @@ def test_a_single_voxel_is_as_long_as_its_diagonal() -> None:
 
 def test_amounts_in_words() -> None:
     millimetres, pixels = Geometry((2.0, 0.5, 0.5), np.eye(4), (9, 9, 9)), Geometry((1.0, 1.0, 1.0), np.eye(4), (9, 9, 1), "pixel")
+    fine = Geometry((1.0, 0.1, 0.1), np.eye(4), (9, 9, 1))
     assert amount(1000, millimetres, flat=False) == "0.50 mL"
     assert amount(1000, millimetres, flat=True) == "250.0 mm²"
     assert amount(1000, pixels, flat=True) == "1000 pixels"
+    assert [amount(count, millimetres, flat=False) for count in (0, 1, 20)] == ["0.00 mL", "<0.01 mL", "0.01 mL"]
+    assert [amount(count, fine, flat=True) for count in (0, 1, 10)] == ["0.0 mm²", "<0.1 mm²", "0.1 mm²"]

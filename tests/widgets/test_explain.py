@@ -66,7 +66,7 @@ class FakeExplain:
         maps = {"similarity": similarity, "boundary": mask, "negative": (hardest > 0).astype(np.uint8), "hardest": hardest}
         rows = [
             HardNegative(1, 3, 0.009, 0.8, 1.25, 3.2, (1, 2, 4), "vessel-like"),
-            HardNegative(2, 5, 0.0151, 0.9, None, 0.0, (10, 12, 17), "other"),
+            HardNegative(2, 6, 0.018, 0.9, None, 0.0, (10, 12, 17), "other"),
         ]
         return Explanation({f"frloss-{name}": values for name, values in maps.items()}, rows, {"device": device})
 
@@ -134,8 +134,8 @@ def test_neither_the_tumour_layer_nor_the_tool_in_hand_is_touched(predicted: Bre
 
 def test_the_table_lists_every_row(explained: BreastSegWidget) -> None:
     assert table_of(explained) == [
-        ["1", "0.01 mL", "0.80", "125%", "3", "vessel-like"],
-        ["2", "0.01 mL", "0.90", "–", "0", "other"],
+        ["1", "<0.01 mL", "0.80", "125%", "3", "vessel-like"],
+        ["2", "0.02 mL", "0.90", "–", "0", "other"],
     ]
     header = explained.explain.table.horizontalHeaderItem
     assert all(header(column).toolTip() for column in range(explained.explain.table.columnCount()))

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from napari_breastseg.case import Case, Modality
+from napari_breastseg.inference.grids import suits
 from napari_breastseg.io import read_case
 from napari_breastseg.methods import get_preset, usual_method
 from napari_breastseg.widgets.dock import BreastSegWidget
 from napari_breastseg.widgets.sections.predict import METHODS
+from napari_breastseg.widgets.view.view_state import ViewState, capture
 
 from .conftest import FakeLoop, use
 
@@ -30,8 +32,7 @@ def test_the_first_method_that_suits_is_the_usual_one() -> None:
     for modality in get_args(Modality):
         suiting = [method for method, (_, _, kinds) in METHODS.items() if modality in kinds]
         assert suiting[0] == usual_method(modality)
-    for method, (_, _, kinds) in METHODS.items():
-        assert get_preset(method).modality in kinds
+        assert suiting == [method for method in METHODS if suits(modality, get_preset(method).modality)]
 
 
 @pytest.mark.parametrize(("modality", "chosen", "possible"), [
@@ -88,10 +89,11 @@ def test_a_folder_of_images_becomes_a_session_of_cases(open_dock: Any, settled: 
     """What cannot be read is left out, and it is said why."""
     folder = picture.parent / "many"
     folder.mkdir()
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d", "e", "f"):
         image = np.random.default_rng(ord(name)).integers(0, 256, (30, 20), np.uint8)
         Image.fromarray(image).save(folder / f"{name}.png")
-    (folder / "b.png").write_bytes(b"no image")
+    for name in ("b", "d", "e", "f"):
+        (folder / f"{name}.png").write_bytes(b"no image")
     dock: BreastSegWidget = open_dock()
     dock.case._read(str(folder))
     settled(dock)
@@ -99,7 +101,7 @@ def test_a_folder_of_images_becomes_a_session_of_cases(open_dock: Any, settled: 
     assert session is not None
     assert [session.case(case_id).name for case_id in session.cases] == ["a", "c"]
     assert dock.desk.case_id == session.cases[0] and dock.case.cases.count() == 2
-    assert len(notices) == 1 and notices[0].startswith("b was left out: ")
+    assert [notice.partition(" was left out: ")[0] for notice in notices] == ["b", "d", "e", "1 more were left out."]
 
 
 def test_contours_show_coarse_and_refined_until_they_are_no_longer_wanted(open_dock: Any, settled: Any, tiny_case: Case) -> None:
@@ -116,5 +118,23 @@ def test_contours_show_coarse_and_refined_until_they_are_no_longer_wanted(open_d
     dock.predict.predict.click()
     settled(dock)
     assert (tumour.contour, coarse.contour, coarse.visible) == (1, 1, True)
+    coarse.visible = False  # what the person hides stays hidden
+    dock.desk.changed.emit()
+    assert not coarse.visible
     dock.predict.contours.setChecked(False)
     assert (tumour.contour, tumour.visible, coarse.visible) == (0, True, False)
+
+
+def test_contours_of_the_largest_image_can_still_be_kept_with_the_view(open_dock: Any, settled: Any, tmp_path: Path) -> None:
+    """How a case is looked at is kept in the session, where an outline may not be wider than napari's."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8000), np.uint8)).save(tmp_path / "long.png")
+    dock: BreastSegWidget = open_dock()
+    dock.case._read(str(tmp_path / "long.png"))
+    settled(dock)
+    dock.predict.predict.click()
+    settled(dock)
+    dock.predict.contours.setChecked(True)
+    assert dock.desk.view is not None
+    look = capture(dock.desk.viewer, dock.desk.view, None)
+    assert ViewState.of(look.stored()) == look
+    assert dock.desk.view.layer("tumour").contour > 1

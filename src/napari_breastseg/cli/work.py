@@ -142,9 +142,9 @@ def _in_session(
     opened: AbstractContextManager[Session] = Session.create(folder) if new else Session.open(folder)
     with opened as session:
         own = None if session.current_model is None else str(session.model_path(session.current_model))
-        fits = own is None or suits(case.modality, load_model(own).preset.modality)
+        fits = model is None and own is not None and suits(case.modality, load_model(own).preset.modality)
         if not new:
-            refuse_early(case, model or (own if fits else None) or usual)
+            refuse_early(case, own if fits and own is not None else model or usual)
         loop = AnnotationLoop(session, model or usual, device)
         if model is not None:
             loop.use(model)

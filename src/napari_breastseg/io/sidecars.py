@@ -29,7 +29,7 @@ def times_beside(folder: Path, case: str) -> tuple[float, ...]:
         If a sidecar is no JSON, or its times are no list of numbers.
     """
     for sidecar in _sidecars(folder, case, "times.json", "meta.json"):
-        content = _read(sidecar, "give the phase times yourself")
+        content = _read(sidecar, ", or give the phase times yourself")
         found = content if isinstance(content, list) else _first_of(content)
         if found is not None:
             return _seconds(found, sidecar)
@@ -72,7 +72,7 @@ def kind_beside(folder: Path, image: str) -> Modality:
 
 def _said(folder: Path, image: str, key: str) -> tuple[Path | None, Any]:
     for sidecar in _sidecars(folder, image, "meta.json"):
-        content = _read(sidecar, "leave the scale out")
+        content = _read(sidecar)
         if isinstance(content, dict) and key in content:
             return sidecar, content[key]
     return None, None
@@ -85,11 +85,11 @@ def _sidecars(folder: Path, case: str, *shared: str) -> Iterator[Path]:
                 yield place / name
 
 
-def _read(sidecar: Path, instead: str) -> Any:
+def _read(sidecar: Path, instead: str = "") -> Any:
     try:
         return json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{sidecar} is no readable JSON ({error}). Correct or remove it, or {instead}.") from error
+        raise InputError(f"{sidecar} is no readable JSON ({error}). Correct or remove it{instead}.") from error
 
 
 def _first_of(content: Any) -> Any:

@@ -47,11 +47,12 @@ def tumour_figures(mask: npt.NDArray[np.uint8], case: Case) -> dict[str, Any]:
 
 
 def amount(voxels: int, geometry: Geometry, flat: bool) -> str:
-    """Return a number of voxels as mL, of an image as square millimetres, or as pixels where its scale is unknown."""
+    """Return a number of voxels as mL, of an image as mm², or as pixels where its scale is unknown; a little is never said to be 0."""
     if geometry.unit != "mm":
         return f"{voxels} pixels"
     _, y, x = geometry.spacing
-    return f"{voxels * y * x:.1f} mm²" if flat else f"{voxels * geometry.voxel_ml:.2f} mL"
+    size, least, digits, unit = (voxels * y * x, 0.1, 1, "mm²") if flat else (voxels * geometry.voxel_ml, 0.01, 2, "mL")
+    return f"<{least} {unit}" if 0 < size < least else f"{size:.{digits}f} {unit}"
 
 
 def longest_diameter(part: Mask, spacing: tuple[float, float]) -> float:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _RELEASE_MS = 50
 """How often is looked whether the mouse was released."""
+MOST_TOLD = 3
+"""Cases of which it is said one by one why they were left out."""
 
 
 def mouse_is_down() -> bool:
@@ -216,8 +218,10 @@ class Desk(QObject):
                 self.recovered = opened.session.recovered
                 for sentence in self.recovered:
                     inform(sentence)
-        for sentence in opened.left_out:
+        for sentence in opened.left_out[:MOST_TOLD]:
             inform(sentence)
+        if len(opened.left_out) > MOST_TOLD:
+            inform(f"{len(opened.left_out) - MOST_TOLD} more were left out.")
         self.changed.emit()
 
     def _show_case(self, session: Session, case_id: str, shown: Shown, tool: str | None) -> None:

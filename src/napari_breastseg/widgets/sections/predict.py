@@ -94,7 +94,7 @@ class PredictSection(Section):
         for choice in (self.method, self.device, self.everywhere):
             choice.setEnabled(ready and not desk.jobs.busy)
         self.contours.setEnabled(desk.predicted)
-        if self.contours.isChecked():  # also of what came in just now
+        if self.contours.isChecked() and desk.view is not None and not desk.view.contours:  # another case, or its first prediction
             self._outline(True)
         self._tell()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PREVIEW_THRESHOLD = 0.5
 PIXELS_PER_LINE = 300
 """Of the longest side, for each pixel of an outline's width."""
+WIDEST_LINE = 10
 IMAGES, RESULTS = ("case", "subtraction"), ("coarse", "probability", *EXPLANATION, *VERSIONS, "tumour")
 
 
@@ -56,6 +57,8 @@ class CaseView:
         self._arriving = self._blank()
         self.outlined = False
         """Whether the tumour is drawn as an outline only as long as something else is shown below it."""
+        self.contours = False
+        """Whether the coarse prediction and the tumour are drawn as outlines."""
         self._fresh = {attributes["metadata"][layers.ROLE]: data for data, attributes, _ in shown.layers}
         self._later = [Layer.create(data, {**attributes, "visible": False}, kind) for data, attributes, kind in shown.layers]
         found = self._images(shown.given)
@@ -144,7 +147,7 @@ class CaseView:
         """Fill in the finished prediction; its layers are hidden then and cost nothing, the tumour layer shows what counts."""
         facts = {**prediction.details, **self._origin, layers.MODEL: prediction.model}
         for layer, values in ((self._coarse(), prediction.coarse), (self._probability(), prediction.probability)):
-            layer.visible = False
+            layer.visible = self.contours and layers.role_of(layer) == "coarse"
             layer.data = lazy(values, self._slabs)
             layer.metadata.pop(REFINED_WITH, None)
             layer.metadata.update(facts)
@@ -153,7 +156,8 @@ class CaseView:
 
     def show_contours(self, shown: bool) -> None:
         """Draw the coarse prediction and the tumour as outlines, or the tumour alone as a surface again."""
-        width = max(1, round(max(self.case.shape) / PIXELS_PER_LINE)) if shown else 0
+        self.contours = shown
+        width = min(WIDEST_LINE, max(1, round(max(self.case.shape) / PIXELS_PER_LINE))) if shown else 0
         for role in ("coarse", "tumour"):
             layer = self.layer(role)
             if layer is not None:

@@ -1,0 +1,74 @@
+"""Images on the command line: the usual method unless another is asked for, also in a session that works with another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_breastseg.methods.model import load_model
+from napari_breastseg.session import Session
+
+Cli = Any
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a", "b"):
+        image = np.random.default_rng(ord(name)).integers(0, 256, (64, 80), np.uint8)
+        Image.fromarray(image).save(folder / f"{name}.png")
+    return folder
+
+
+def test_an_image_is_predicted_by_ha_net(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    said = cli("predict", pictures / "a.png", "--out", tmp_path / "a.nii.gz", "--json")
+    assert said.code == 0
+    assert said.answer["model"] == load_model("ha-net").sha
+    assert (said.answer["tumour_ml"], said.answer["tumour_mm2"], said.answer["unit"]) == (None, None, "pixels")
+
+
+def test_a_scale_beside_the_image_gives_its_area(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "meta.json").write_text('{"PixelSpacing": [0.5, 0.5], "Modality": "US"}')
+    answer = cli("predict", pictures / "a.png", "--out", tmp_path / "a.nii.gz", "--json").answer
+    assert answer["unit"] == "mm" and answer["tumour_mm2"] == pytest.approx(answer["tumour_voxels"] * 0.25, abs=0.05)
+
+
+def test_a_folder_of_images_is_predicted_by_ha_net(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    said = cli("predict", pictures, "--out", tmp_path / "masks", "--json")
+    assert said.code == 0
+    assert {path.name for path in (tmp_path / "masks").glob("*.nii.gz")} == {"a.nii.gz", "b.nii.gz"}
+
+
+def test_a_mammogram_says_that_no_weights_come_with_its_method(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "a.json").write_text('{"Modality": "MG"}')
+    said = cli("predict", pictures / "a.png", "--out", tmp_path / "a.nii.gz")
+    assert said.code == 1 and "No weights come with brems-net/compact" in said.err
+
+
+def test_a_session_of_volumes_takes_images_and_goes_back(cli: Cli, phases: Path, weights: Path, pictures: Path, tmp_path: Path) -> None:
+    """Each case is predicted by a model that suits it; an unsuitable one that is asked for is refused, and nothing is stored."""
+    session = tmp_path / "session"
+    assert cli("predict", phases, "--session", session, "--model", weights).code == 0
+    volumes = load_model(weights).sha
+    assert cli("predict", pictures / "a.png", "--session", session, "--json").answer["model"] == load_model("ha-net").sha
+    refused = cli("predict", pictures / "b.png", "--session", session, "--model", weights)
+    assert refused.code == 1 and "is made for dce-mri, but b is an image" in refused.err
+    assert cli("predict", phases, "--session", session, "--json").answer["model"] == volumes
+    with Session.open(session, read_only=True) as opened:
+        assert len(opened.cases) == 2 and opened.current_model == volumes
+
+
+def test_the_queue_of_images_without_a_model_asks_ha_net(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    from napari_breastseg.io import read_case
+
+    with Session.create(tmp_path / "session") as session:
+        for name in ("a", "b"):
+            session.add_case(read_case(pictures / f"{name}.png"))
+    said = cli("queue", "--session", tmp_path / "session", "--json")
+    assert said.code == 0 and said.answer["waiting"] == 2
+    assert all(one["entropy"] is not None for one in said.answer["queue"])
