@@ -87,8 +87,9 @@ def notes(report: dict[str, Any]) -> list[str]:
     cleaned = f"within the breasts, without parts smaller than {SMALLEST_ML} mL"
     if report["flat"]:
         seen, cleaned = f"images of {settings['patch']} pixels a side", f"without parts smaller than {SMALLEST_SHARE:.1%} of the image"
+    who = "patients, or groups of the table that belong together," if split["table"] else "patients"
     said = [
-        f"Ours: mean over {most} patients tested on (95 % bootstrap interval over the patients); {how}; "
+        f"Ours: mean over {most} {who} tested on (95 % bootstrap interval over them); {how}; "
         f"{settings['seeds']} training(s) of each row with {settings['steps']} steps of {settings['batch']} {seen}, learning rate "
         f"{settings['learning_rate']:g}. The paper: {report['papers_settings']}, on other data and splits.",
         f"Ours are measured on each case's own grid, on masks as predict writes them: {cleaned}.",
