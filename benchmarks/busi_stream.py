@@ -1,8 +1,8 @@
 """Learning from corrections on real ultrasound: BUSI, fold by fold, with a base model from a small part of the other folds.
 
-For each fold a base model of hcma-unet/ultrasound is trained on 100 images of the other folds; then 60 images of the fold are predicted,
-corrected click by click and learned from in a fixed order, beside the same stream with the frozen base model. What is done is kept: the
-same command goes on after a kill::
+For each fold a base model of ha-net/compact is trained, from random weights, on 100 images of the other folds; then 60 images of the fold
+are predicted, corrected click by click and learned from in a fixed order, beside the same stream with the frozen base model. What is done
+is kept: the same command goes on after a kill::
 
     python benchmarks/busi_stream.py --busi FOLDER --out FOLDER
 """
@@ -30,8 +30,8 @@ from napari_breastseg.training.from_scratch import train_from_scratch
 RECIPES = ("frozen", "full")
 NOTE = (
     "BUSI (Al-Dhabyani et al., Data in Brief 2020;28:104863), one image of each group of near-duplicates; folds are not proven to be of "
-    "different patients. The stand-in network and its base models are no match for published ones: the stream shows whether corrections "
-    "are learned, not how well ultrasound can be segmented. Single images are not refined. Not for clinical use."
+    "different patients. The base models have seen few images: the stream shows whether corrections are learned, not how well ultrasound "
+    "can be segmented. Single images are not refined. Not for clinical use."
 )
 
 
@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--learn-every", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=400, help="of the base models")
+    parser.add_argument("--steps", type=int, default=300, help="of the base models")
     return parser.parse_args()
 
 
@@ -72,8 +72,8 @@ def base_model(fold: Fold, number: int, steps: int, out: Path) -> Path:
     path = out / "model.safetensors"
     if path.is_file():
         return path
-    config = TrainConfig(steps=steps, batch=4, phantoms=0, learning_rate=2e-3, tumour_share=0.7, dropout=False, seed=number)
-    return run(train_from_scratch(get_preset("hcma-unet/ultrasound"), config, out, fold.trained, device="cpu"), tell)
+    config = TrainConfig(steps=steps, batch=8, patch=256, phantoms=0, seed=number)
+    return run(train_from_scratch(get_preset("ha-net/compact"), config, out, fold.trained, device="cpu"), tell)
 
 
 def tell(step: Progress) -> None:

@@ -45,6 +45,13 @@ def test_the_seed_decides_and_the_order_of_the_names_does_not() -> None:
     assert len(one[0].test) == 8  # without a pattern every case is a patient of its own
 
 
+def test_views_of_one_patient_stay_together() -> None:
+    views = [f"P_{number:05d}_{side}_{view}" for number in range(20) for side in ("LEFT", "RIGHT") for view in ("CC", "MLO")]
+    for split in draw_splits(views, SplitPlan(folds=4)):
+        assert len(split.test) == 20
+        assert not {name[:7] for name in split.training} & {name[:7] for name in split.test}
+
+
 def test_a_split_is_kept_and_never_drawn_again(tmp_path: Path) -> None:
     path = tmp_path / "out" / "split.json"
     drawn = keep_splits(path, DATA, BY_PATIENT)

@@ -221,3 +221,16 @@ def test_from_the_fifth_case_on_some_are_kept_back_whole(session: Session, tiny_
     assert found[4].voxels == 0 and (found[4].held_out != UNDECIDED).sum() == 16
     session.undo(ids[3])
     assert [one.kept_back for one in Sides(session).all()] == [False] * 3 + [True, False], "nothing that comes later changes the sides"
+
+
+def test_views_of_one_patient_stand_on_one_side(session: Session, tiny_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["P1_L_CC", "P2_L_CC", "P3_L_CC", "P4_L_CC", "P1_L_MLO", "P5_R_MLO", "P5_R_CC", "P6_R_MLO", "P6_R_CC"]
+    ids = [session.add_case(replace(tiny_case, name=name, images=tiny_case.images + i)) for i, name in enumerate(names)]
+    kept = {case_id for case_id, name in zip(ids, names, strict=True) if name in ("P1_L_CC", "P5_R_MLO", "P6_R_CC")}
+    monkeypatch.setattr(Session, "split", lambda self, case_id, key: "held-out" if key == "case" and case_id in kept else "train")
+    for case_id in ids:
+        session.record(case_id, Edit(box(0), np.ones((1, 4, 4), bool), 1, "brush", 0))
+    sides = {names[ids.index(one.case_id)]: one.kept_back for one in Sides(session).all()}
+    assert [name for name, back in sides.items() if back] == ["P5_R_MLO", "P5_R_CC"], "P1 was among the first that train"
+    session.undo(ids[5])
+    assert [one.kept_back for one in Sides(session).all() if one.case_id == ids[6]] == [True], "whichever of its views are corrected"

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_breastseg.errors import InputError
 from napari_breastseg.io.atomic import write_atomically
+from napari_breastseg.io.views import patient_in
 
 TOGETHER = ("patient", "group", "dup_group")
 """Columns of a table of folds, the first that there is of them, that say which cases must not be on both sides: of one patient, or near
@@ -32,7 +33,8 @@ class SplitPlan:
     folds : int
         0 for one split, else so many, in which every patient is tested on once.
     patient : str
-        Regular expression: what it matches in a case's name is the patient. Empty: every case is a patient of its own.
+        Regular expression: what it matches in a case's name is the patient. Empty: every case is a patient of its own, but for the views of
+        mammography, whose names say the patient, see :func:`~napari_breastseg.io.views.patient_in`.
     seed : int
     table : str
         Path of a CSV file that says it all: a column ``id`` with the names of the cases, a column ``fold`` with the part in which each is
@@ -68,7 +70,7 @@ def patient_of(case: str, pattern: str) -> str:
         If the pattern is no regular expression, or matches nothing in the name.
     """
     if not pattern:
-        return case
+        return patient_in(case) or case
     try:
         match = re.search(pattern, case)
     except re.error as error:

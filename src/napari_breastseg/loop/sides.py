@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_breastseg.case import UNDECIDED, slices
+from napari_breastseg.io.views import patient_in
 from napari_breastseg.loop.aligned import superseded
 from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL
 from napari_breastseg.session import Session
@@ -37,7 +38,7 @@ class Corrected:
     done : bool
         Whether the person is done with the case.
     kept_back : bool
-        Whether the whole case is held out.
+        Whether the whole case is held out, as all views of its patient are.
     """
 
     case_id: str
@@ -71,11 +72,21 @@ class Sides:
         corrected = [case_id for case_id in self._session.cases if self._session.seq(case_id)]
         doubled = superseded(self._session)
         begun = sorted((self._session.edits(case_id)[0].time, case_id) for case_id in corrected if case_id not in doubled)
+        firsts = self._first_views()
+        patients: list[str] = []
         found = []
-        for index, (_, case_id) in enumerate(begun):
-            kept_back = index >= FIRST_CASES and self._session.split(case_id, _WHOLE) == "held-out"
+        for _, case_id in begun:
+            patients.append(firsts[case_id])
+            kept_back = patients.index(firsts[case_id]) >= FIRST_CASES and self._session.split(firsts[case_id], _WHOLE) == "held-out"
             found.append(self._corrected(case_id, kept_back))
         return [one for one in found if one is not None]
+
+    def _first_views(self) -> dict[str, str]:
+        """Return for each case the first of its patient in the session, on whose side all views of the patient stand."""
+        firsts: dict[str, str] = {}
+        # A case's id is its name, as far as a file may be called so, and a hash.
+        patients = {case_id: patient_in(case_id.rpartition("-")[0]) or case_id for case_id in self._session.cases}
+        return {case_id: firsts.setdefault(patient, case_id) for case_id, patient in patients.items()}
 
     def _corrected(self, case_id: str, kept_back: bool) -> Corrected | None:
         seq = self._session.seq(case_id)

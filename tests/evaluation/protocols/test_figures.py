@@ -48,6 +48,9 @@ def test_corrections_of_two_recipes() -> None:
     assert figures["corrections_to_0.85"]["mean"] == 1 and figures["corrections_to_0.85"]["not_reached"] == 0
     assert figures["corrections_to_0.85"]["saved_percent"][0] == pytest.approx(100 * (1 - 2 / 22))
     assert figures["dice_before"] == pytest.approx(0.68) and figures["dice_before_second_half"] == 0.5
+    assert figures["dice_before_second_half_gain"] == pytest.approx((0.3, 0.3, 0.3)) and "dice_before_second_half_gain" not in corrections(
+        [ours], []
+    )
     assert figures["made_worse_percent"] == figures["taken_back_percent"] == 0 and figures["corrections_to_0.85"]["more_than_frozen"] == 0
     spoilt = record([[0.9, 0.7, 0.86], [0.5, 0.9]])
     spoilt["cases"][1]["taken_back"] = 1

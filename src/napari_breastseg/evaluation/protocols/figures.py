@@ -60,14 +60,16 @@ def needed(record: Record, threshold: float) -> list[int]:
 def corrections(records: Sequence[Record], frozen: Sequence[Record]) -> dict[str, Any]:
     """Sum up the streams of one recipe beside those of the frozen model with the same seeds, which may be missing."""
     rows = [row for record in records for row in record["cases"]]
-    late = [value for record in records for value in before(record)[len(record["cases"]) // 2 :]]
     trails = [[row["dice"][min(number, len(row["dice"]) - 1)] for number in range(TRAIL + 1)] for row in rows]
     figures: dict[str, Any] = {
         "cases": len(rows),
-        "dice_before": float(np.mean(sum(map(before, records), []))),
-        "dice_before_second_half": float(np.mean(late)),
+        "dice_before": float(np.mean(_before(records))),
+        "dice_before_second_half": float(np.mean(_before(records, second_half=True))),
         "dice_after": np.mean(trails, axis=0).tolist(),
     }
+    if frozen:
+        late, late_frozen = (_before(some, second_half=True) for some in (records, frozen))
+        figures["dice_before_second_half_gain"] = paired_interval(late, late_frozen, relative=False)
     steps = [after - now for row in rows for now, after in zip(row["dice"], row["dice"][1:], strict=False)]
     figures["made_worse_percent"] = 100 * float(np.mean([step < 0 for step in steps])) if steps else 0.0
     figures["taken_back_percent"] = 100 * sum(row["taken_back"] for row in rows) / max(len(steps), 1)
@@ -80,6 +82,10 @@ def corrections(records: Sequence[Record], frozen: Sequence[Record]) -> dict[str
             entry["more_than_frozen"] = sum(mine > other for mine, other in zip(ours, theirs, strict=True))
         figures[f"corrections_to_{threshold:.2f}"] = entry
     return figures
+
+
+def _before(records: Sequence[Record], second_half: bool = False) -> list[float]:
+    return [value for record in records for value in before(record)[len(record["cases"]) // 2 if second_half else 0 :]]
 
 
 def forgetting(record: Record) -> dict[str, Any]:

@@ -30,7 +30,13 @@ STROKES = (
 
 def corrections_table(groups: Mapping[str, Sequence[Record]]) -> Table:
     """Tabulate P2; `groups` holds the records of each recipe, in the order of the seeds."""
-    headings = ["recipe", "Dice before any correction", "in the second half", *(f"corrections to {t:.2f}" for t in THRESHOLDS)]
+    headings = [
+        "recipe",
+        "Dice before any correction",
+        "in the second half",
+        "more than frozen",
+        *(f"corrections to {t:.2f}" for t in THRESHOLDS),
+    ]
     headings += [f"0.85 not reached, of {sum(len(r['cases']) for r in next(iter(groups.values())))}"]
     headings += [*(f"saved to {t:.2f} against frozen" for t in THRESHOLDS), "cases with more to 0.85 than frozen"]
     rows = []
@@ -39,8 +45,10 @@ def corrections_table(groups: Mapping[str, Sequence[Record]]) -> Table:
         entries = [figures[f"corrections_to_{t:.2f}"] for t in THRESHOLDS]
         saved = ["" if name == "frozen" else _interval(e.get("saved_percent"), "{:.0f}", " %") for e in entries]
         more = "" if name == "frozen" else str(entries[1].get("more_than_frozen", ""))
-        means = [f"{figures['dice_before']:.3f}", f"{figures['dice_before_second_half']:.3f}", *(f"{e['mean']:.1f}" for e in entries)]
-        rows.append([RECIPES[name].label, *means, str(entries[1]["not_reached"]), *saved, more])
+        gain = "" if name == "frozen" else _interval(figures.get("dice_before_second_half_gain"), "{:+.3f}", "")
+        means = [f"{figures['dice_before']:.3f}", f"{figures['dice_before_second_half']:.3f}"]
+        needed = [f"{e['mean']:.1f}" for e in entries]
+        rows.append([RECIPES[name].label, *means, gain, *needed, str(entries[1]["not_reached"]), *saved, more])
     return [headings, *rows]
 
 
