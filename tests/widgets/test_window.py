@@ -95,3 +95,35 @@ def test_the_menus_lead_to_the_dock_and_to_a_folder(
     assert [layer.metadata["breastseg_case"].shape for layer in viewer.layers] == [(8, 7, 6)]
     app.commands.execute_command("napari-breastseg.dock").result()
     assert len(viewer.window.dock_widgets) == 1
+
+
+def test_a_layer_goes_while_the_canvas_is_current(window_dock: BreastSegWidget, qtbot: Any) -> None:
+    """Without it this ends in a segmentation fault of Mesa: two images, the lower one removed, the window resized."""
+    from qtpy.QtGui import QOpenGLContext
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    viewer = window_dock.desk.viewer
+    qtbot.waitUntil(lambda: window_dock._window is not None)
+    window = window_dock._window
+    assert window is not None
+    (canvas,) = window.centralWidget().findChildren(QOpenGLWidget)
+    first = viewer.add_image(np.zeros((40, 50), np.uint8))
+    qtbot.wait(300)
+    viewer.add_image(np.zeros((40, 50), np.uint8))
+    qtbot.wait(300)
+    canvas.doneCurrent()
+    current: list[bool] = []
+
+    def note() -> None:
+        current.append(QOpenGLContext.currentContext() == canvas.context())
+
+    viewer.layers.events.removing.connect(note, position="last")
+    viewer.layers.remove(first)
+    assert current == [True]
+    qtbot.wait(300)
+    window.resize(window.width() - 60, window.height() - 40)
+    qtbot.wait(300)
+    window_dock.shut()
+    canvas.doneCurrent()
+    viewer.layers.pop()
+    assert current == [True, False], "a dock that is closed watches no more"

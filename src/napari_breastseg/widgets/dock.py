@@ -26,7 +26,7 @@ class BreastSegWidget(Docked):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
+        super().__init__(napari_viewer)
         self.desk = Desk(napari_viewer)
         self.case = CaseSection(self.desk, lambda: self.predict.device.currentText())
         self.predict = PredictSection(self.desk)

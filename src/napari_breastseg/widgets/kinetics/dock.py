@@ -36,7 +36,7 @@ class KineticsWidget(Docked):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
+        super().__init__(napari_viewer)
         self.study = Study(napari_viewer)
         self.under_mouse = CursorCurve(self.study)
         self.lesion_watch = LesionWatch(self.study)
