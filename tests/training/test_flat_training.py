@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from napari_breastseg.case import UNDECIDED, Geometry
 from napari_breastseg.errors import InputError, ModelError
 from napari_breastseg.inference import predict
 from napari_breastseg.inference.predict import SMALLEST_SHARE, clean_mask
 from napari_breastseg.io import read_case
 from napari_breastseg.io.cohort import LabelledCase, find_cases
 from napari_breastseg.methods import get_preset
-from napari_breastseg.methods.model import load_model
+from napari_breastseg.methods.model import load_model, save_model
 from napari_breastseg.progress import run
+from napari_breastseg.training import from_corrections
 from napari_breastseg.training.batches import draw_batch
-from napari_breastseg.training.config import TrainConfig
+from napari_breastseg.training.config import LearnConfig, TrainConfig
+from napari_breastseg.training.corrections import CorrectedWindow, Correction
+from napari_breastseg.training.examiner import Examiner
+from napari_breastseg.training.from_corrections import learn
 from napari_breastseg.training.from_scratch import _balanced, train_from_scratch
+from napari_breastseg.training.loop import FitConfig
+from napari_breastseg.training.loop import fit as train
+from napari_breastseg.training.objective import Objective
 from napari_breastseg.training.sampling import Volume, cut, draw_patch, make_volume
 
 PRESET = get_preset("hcma-unet/ultrasound")
@@ -105,6 +115,56 @@ def test_an_image_on_the_grid_of_its_longer_side_is_seen_as_a_whole(folder: Path
     shares = sorted(float(label.sum() / volume.labels.sum()) for label in shown)
     assert shares[0] > 0.05  # at half resolution, made smaller by a third
     assert shares[4] > 0.4
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_corrected_images_are_learned_from_both_ways_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flat: bool) -> None:
+    """Left and right of an image may be exchanged; what judges is the image as it is, and examinations are learned from as they are."""
+    learned: list[CorrectedWindow] = []
+    judged: list[CorrectedWindow] = []
+    rates: list[float] = []
+
+    class Taught(Objective):
+        def __init__(self, network: Any, corrected: Any, *others: Any) -> None:
+            super().__init__(network, corrected, *others)
+            learned.extend(window for _, window in corrected)
+
+    class Exam(Examiner):
+        def __init__(self, network: Any, corrected: Any, exam: Any) -> None:
+            super().__init__(network, corrected, exam)
+            judged.extend(window for _, window in corrected)
+
+    def fit(network: Any, loss: Any, config: FitConfig, *others: Any) -> Any:
+        rates.append(config.learning_rate)
+        return train(network, loss, config, *others)
+
+    monkeypatch.setattr(from_corrections, "Objective", Taught)
+    monkeypatch.setattr(from_corrections, "Examiner", Exam)
+    monkeypatch.setattr(from_corrections, "fit", fit)
+    monkeypatch.setattr(from_corrections, "PRACTICE_SEEDS", ())
+    monkeypatch.setattr(from_corrections, "EXAM_SEEDS", ())
+    preset = get_preset("ha-net/compact" if flat else "hcma-unet")
+    shape = (1, 60, 80) if flat else (20, 24, 28)
+    images = np.random.default_rng(0).random((1 if flat else 2, *shape)).astype(np.float32)
+    labels = np.zeros(shape, np.uint8)
+    labels[..., :20, :10] = 1
+    for name, array in (("images", images), ("learn", labels), ("held", np.full(shape, UNDECIDED, np.uint8))):
+        np.save(tmp_path / f"{name}.npy", array)
+    geometry = Geometry((1.0, 1.5, 1.5), np.eye(4), shape[::-1])
+    correction = Correction(
+        "one", tmp_path / "images.npy", geometry, tmp_path / "learn.npy", tmp_path / "held.npy", done=True,
+        modality="ultrasound" if flat else "dce-mri",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = save_model(preset.build().state_dict(), {"preset": preset.name}, tmp_path)
+    run(learn(model, model, [correction], LearnConfig(steps=1, gate=False), tmp_path / "round", "cpu"))
+    assert rates == [LearnConfig().learning_rate * (0.25 if flat else 1)]
+    assert len(judged) >= 1 and all(one is two for one, two in zip(learned, judged, strict=False))
+    assert len(learned) == (2 if flat else 1) * len(judged)
+    for window, other in zip(judged, learned[len(judged) :], strict=False):
+        np.testing.assert_array_equal(other.image, window.image[..., ::-1])
+        np.testing.assert_array_equal(other.taught, window.taught[..., ::-1])
+        assert (other.image != window.image).any() and (other.taught == 1).any()
 
 
 def test_every_folder_of_images_is_drawn_equally_often(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def entropy_and_jaccard(network: SegmentationNetwork, images: Tensor, labels: Te
 def _preset(name: str, network: Any, about: str, **more: Any) -> Preset:
     return Preset(
         name=f"ha-net/{name}", channels=1, patch=(1, SIDE, SIDE), spacing=(1.0, 2.0, 2.0), side=SIDE, network=network, inputs=grey_levels,
-        about=about, modality="ultrasound", loss=entropy_and_jaccard, macs=partial(image_macs, network), **more,
+        about=about, modality="ultrasound", loss=entropy_and_jaccard, macs=partial(image_macs, network),
+        pace=0.25, **more,
     )  # fmt: skip
 
 

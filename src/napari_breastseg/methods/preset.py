@@ -75,6 +75,8 @@ class Preset:
     exemplar : callable, optional
         Makes a synthetic case of the base model's domain and its truth, from a seed and a shape (z, y, x): what learning from corrections
         replays. Without it only earlier cases are replayed.
+    pace : float
+        Learning rate when learning from corrections, relative to the one of the settings.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Preset:
     encoder_names: Callable[[str], str | None] | None = None
     macs: Callable[[int], Mapping[str, int]] | None = None
     exemplar: Callable[[int, tuple[int, int, int]], tuple[Case, npt.NDArray[np.uint8]]] | None = None
+    pace: float = 1.0
 
     @property
     def method(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,12 @@ class CorrectedWindow:
     def _healthy(self) -> npt.NDArray[np.bool_]:
         found: npt.NDArray[np.bool_] = (self.learn == UNDECIDED) & (self.held_out == UNDECIDED) & self.done
         return found
+
+
+def mirror(window: CorrectedWindow) -> CorrectedWindow:
+    """Return the window with left and right exchanged."""
+    image, learn, held_out = np.flip(window.image, -1).copy(), np.flip(window.learn, -1).copy(), np.flip(window.held_out, -1).copy()
+    return replace(window, image=image, learn=learn, held_out=held_out)
 
 
 def load_windows(correction: Correction, preset: Preset) -> list[CorrectedWindow]:

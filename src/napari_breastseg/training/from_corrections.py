@@ -22,7 +22,7 @@ from napari_breastseg.methods.model import Model, load_model, save_model
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.software import software
 from napari_breastseg.training.config import LearnConfig
-from napari_breastseg.training.corrections import CorrectedWindow, Correction, Labels, load_windows
+from napari_breastseg.training.corrections import CorrectedWindow, Correction, Labels, load_windows, mirror
 from napari_breastseg.training.encoded import Encoder, Plain, Source, prune
 from napari_breastseg.training.examiner import Examiner
 from napari_breastseg.training.gate import Decision, Score, judge
@@ -75,6 +75,16 @@ class _Material:
     practice: list[Window]
     exam: list[list[Window]]
     left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """The same, as the network takes them; the training windows of images mirrored, too: a lesion may as well lie on the other side."""
+
+    corrected: list[tuple[Source, CorrectedWindow]]
+    mirrored: list[tuple[Source, CorrectedWindow]]
+    practice: list[tuple[Source, Labels]]
+    exam: list[list[tuple[Source, Window]]]
 
 
 def learn(
@@ -188,15 +198,15 @@ def _attempt(
 ) -> Job[tuple[Weights, Decision, list[float]]]:
     """Learn and judge in the way of one rung of the ladder."""
     network = first.network(rung.device)
-    corrected, practice, exam = yield from _sources(rung, network, material, config, cache)
-    examiner = Examiner(network, corrected, exam)
+    sources = yield from _sources(rung, network, material, config, cache)
+    examiner = Examiner(network, sources.corrected, sources.exam)
     yield Progress(0, 1, "Measuring the model in use")
     before = examiner.score(parent.weights)
     at_base = before if origin.sha == parent.sha else examiner.score(origin.weights)
     network.load_state_dict(dict(first.weights))
     trained = trained_parameters(network, rung.trained)
-    objective = Objective(network, corrected, practice, origin.weights, trained, config)
-    rate = config.learning_rate * RATES[rung.trained]
+    objective = Objective(network, sources.corrected + sources.mirrored, sources.practice, origin.weights, trained, config)
+    rate = config.learning_rate * RATES[rung.trained] * parent.preset.pace
     fit_config = FitConfig(config.steps, rate, weight_decay=0.0, ema=config.ema, save_every=SAVE_EVERY, seed=config.seed)
     state = folder / f"{rung.trained}-{rung.device.type}.state"
     curve: list[float] = []
@@ -214,14 +224,13 @@ def _attempt(
     return *(yield from _strongest(examiner, parent.weights, weights, before, at_base)), curve
 
 
-def _sources(
-    rung: Rung, network: Any, material: _Material, config: LearnConfig, cache: Path | None
-) -> Job[tuple[list[tuple[Source, CorrectedWindow]], list[tuple[Source, Labels]], list[list[tuple[Source, Window]]]]]:
+def _sources(rung: Rung, network: Any, material: _Material, config: LearnConfig, cache: Path | None) -> Job[_Sources]:
     """Encode what need not be encoded again; keep images where the encoder learns."""
     own = Encoder(network, rung.device, rung.hold, cache)
     shipped = Encoder(network, rung.device, rung.hold, cache_folder() / "encoded")
     practice = material.practice if config.replay or config.distillation else []
-    total = len(material.corrected) + len(practice) + sum(map(len, material.exam))
+    mirrored = [mirror(window) for window in material.corrected if window.image.shape[1] == 1 and trains(window, config)]
+    total = len(material.corrected) + len(mirrored) + len(practice) + sum(map(len, material.exam))
     done = 0
 
     def source(encoder: Encoder, image: Any) -> Job[Source]:
@@ -230,21 +239,20 @@ def _sources(
         yield Progress(done, total, "Looking at the corrected and the replay cases")
         return Plain(image, rung.device) if rung.trained == "all" else encoder(image)
 
-    corrected: list[tuple[Source, CorrectedWindow]] = []
-    for window in material.corrected:
-        corrected.append(((yield from source(own, window.image)), window))
-    practised: list[tuple[Source, Labels]] = []
+    sources = _Sources([], [], [], [])
+    for windows, found in ((material.corrected, sources.corrected), (mirrored, sources.mirrored)):
+        for window in windows:
+            found.append(((yield from source(own, window.image)), window))
     for image, labels in practice:
-        practised.append(((yield from source(shipped, image)), labels))
-    exam: list[list[tuple[Source, Window]]] = []
-    for windows in material.exam:
-        exam.append([])
-        for one in windows:
-            exam[-1].append(((yield from source(shipped, one[0])), one))
+        sources.practice.append(((yield from source(shipped, image)), labels))
+    for exam in material.exam:
+        sources.exam.append([])
+        for one in exam:
+            sources.exam[-1].append(((yield from source(shipped, one[0])), one))
     for encoder in (own, shipped):
         if encoder.folder is not None:
             prune(encoder.folder)
-    return corrected, practised, exam
+    return sources
 
 
 def _strongest(
