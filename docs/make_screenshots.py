@@ -207,19 +207,20 @@ def tour(out: Path) -> None:
 
 
 def images(out: Path) -> None:
-    """Predict an ultrasound image, and show the contours of the coarse and of the refined prediction."""
-    driver = Driver(out)
-    driver.choose("File", "Open Sample", "napari-breastseg", "Breast ultrasound phantom")
-    driver.wait(lambda: len(driver.viewer.layers) == 1, HOUR)
-    driver.open_dock()
-    driver.click(driver.dock.case.use)
-    driver.idle()
-    driver.click(driver.dock.predict.predict)
-    driver.idle()
-    driver.click(driver.dock.predict.contours)
-    driver.viewer.reset_view()
-    driver.picture("09_ultrasound.png")
-    driver.viewer.close()
+    """Predict an ultrasound image and a mammogram, and show the contours of the coarse and of the refined predictions."""
+    for sample, name in (("Breast ultrasound phantom", "09_ultrasound.png"), ("Mammogram phantom", "10_mammogram.png")):
+        driver = Driver(out)
+        driver.choose("File", "Open Sample", "napari-breastseg", sample)
+        driver.wait(lambda viewer=driver.viewer: len(viewer.layers) == 1, HOUR)
+        driver.open_dock()
+        driver.click(driver.dock.case.use)
+        driver.idle()
+        driver.click(driver.dock.predict.predict)
+        driver.idle()
+        driver.click(driver.dock.predict.contours)
+        driver.viewer.reset_view()
+        driver.picture(name)
+        driver.viewer.close()
 
 
 def real(out: Path, data: Path) -> None:

@@ -44,10 +44,11 @@ def test_a_folder_of_images_is_predicted_by_ha_net(cli: Cli, pictures: Path, tmp
     assert {path.name for path in (tmp_path / "masks").glob("*.nii.gz")} == {"a.nii.gz", "b.nii.gz"}
 
 
-def test_a_mammogram_says_that_no_weights_come_with_its_method(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+def test_a_mammogram_is_predicted_by_brems_net(cli: Cli, pictures: Path, tmp_path: Path) -> None:
     (pictures / "a.json").write_text('{"Modality": "MG"}')
-    said = cli("predict", pictures / "a.png", "--out", tmp_path / "a.nii.gz")
-    assert said.code == 1 and "No weights come with brems-net/compact" in said.err
+    said = cli("predict", pictures / "a.png", "--out", tmp_path / "a.nii.gz", "--json")
+    assert said.code == 0
+    assert said.answer["model"] == load_model("brems-net").sha
 
 
 def test_a_session_of_volumes_takes_images_and_goes_back(cli: Cli, phases: Path, weights: Path, pictures: Path, tmp_path: Path) -> None:

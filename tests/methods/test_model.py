@@ -68,7 +68,8 @@ def test_a_pickle_and_an_unknown_name_are_refused(tmp_path: Path) -> None:
 
 def test_starter_weights_ship_with_cards() -> None:
     starters = starter_models()
-    assert {"hcma-unet/practical", "hcma-unet/paper"} <= set(starters)
+    assert {"hcma-unet/practical", "hcma-unet/paper", "ha-net/compact", "brems-net/compact"} <= set(starters)
+    assert sum(path.stat().st_size for path in starters.values()) < 40e6
     for name, path in starters.items():
         card = load_model(path).card
         assert card["preset"] == name

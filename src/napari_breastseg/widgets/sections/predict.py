@@ -36,7 +36,7 @@ METHODS: dict[str, tuple[str, str, tuple[Modality, ...]]] = {
     "ha-net": ("HA-Net", "an ultrasound image", ("ultrasound", "image")),
     "brems-net": (
         "BReMS-Net",
-        "a mammogram; no weights come with it yet, so train it first",
+        "a mammogram; its weights have seen synthetic ones alone, so train it on your own first",
         ("mammography", "image"),
     ),
 }
