@@ -40,7 +40,7 @@ def test_a_few_false_voxels_in_a_case_without_tumour_are_none_and_its_slab_is_no
         ("taught", window("taught", tumour, False)),
     ]
     network: Any = torch.nn.Conv3d(1, 1, 1)
-    examined = examiner.Examiner(network, corrected, [])
+    examined = examiner.Examiner(network, corrected, [], 0.5)
     for false, dice in ((0, 1.0), (FEW, 1.0), (FEW + 1, 0.0)):
         masks.update({name: (tumour == TUMOUR).astype(np.float32) for name in ("tumour", "taught")}, healthy=np.zeros(SHAPE, np.float32))
         masks["tumour"][1, 2, 2:6] = 0  # half of it is missed
@@ -49,3 +49,13 @@ def test_a_few_false_voxels_in_a_case_without_tumour_are_none_and_its_slab_is_no
         assert score.cases == {"healthy": dice, "tumour": pytest.approx(2 / 3), "taught": 1.0}
         assert score.healthy == {"healthy"} and score.unseen == {"tumour"} and score.false == false
         assert score.held_out == pytest.approx((0.5 + 1) / 2) and score.corrected == 1.0
+
+
+@pytest.mark.parametrize(("threshold", "dice"), [(0.5, 0.0), (0.3, 1.0)])
+def test_what_is_judged_is_the_mask_that_is_shown(masks: dict[str, Any], threshold: float, dice: float) -> None:
+    tumour = np.full(SHAPE, BACKGROUND, np.uint8)
+    tumour[1, 2:4, 2:6] = TUMOUR
+    network: Any = torch.nn.Conv3d(1, 1, 1)
+    examined = examiner.Examiner(network, [("unsure", window("unsure", tumour, False))], [], threshold)  # type: ignore[list-item]
+    masks["unsure"] = np.where(tumour == TUMOUR, 0.4, 0.1).astype(np.float32)
+    assert examined.score(network.state_dict()).cases == {"unsure": dice}

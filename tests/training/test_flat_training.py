@@ -130,8 +130,8 @@ def test_corrected_images_are_learned_from_both_ways_round(tmp_path: Path, monke
             learned.extend(window for _, window in corrected)
 
     class Exam(Examiner):
-        def __init__(self, network: Any, corrected: Any, exam: Any) -> None:
-            super().__init__(network, corrected, exam)
+        def __init__(self, network: Any, corrected: Any, *others: Any) -> None:
+            super().__init__(network, corrected, *others)
             judged.extend(window for _, window in corrected)
 
     def fit(network: Any, loss: Any, config: FitConfig, *others: Any) -> Any:

@@ -76,7 +76,8 @@ def reproduce(
     test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the patients to test on.")] = 0.2,
     folds: Annotated[int, typer.Option(min=0, help="Instead of one split: test on every patient once, in so many folds.")] = 0,
     patient: Annotated[
-        str, typer.Option(help="Regular expression for the patient in a case's name; default: the name without a view.")
+        str,
+        typer.Option(help="Regular expression for the patient in a case's name; default: the name, without a mammogram's view."),
     ] = "",
     split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
     fold_table: Annotated[

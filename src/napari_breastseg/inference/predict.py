@@ -93,7 +93,7 @@ def predict(
         raise InputError("The overlap must be at least 0 and below 1, and at least one window runs at a time. Correct these numbers.")
     try:
         started = time.perf_counter()
-        cut = float(model.card.get("threshold", 0.5)) if threshold is None else threshold
+        cut = model.threshold if threshold is None else threshold
         first = Progress(0, 1, "Preparing the images")
         yield first
         plan = yield from patiently(partial(make_plan, case, model.preset, region, overlap=overlap), first)

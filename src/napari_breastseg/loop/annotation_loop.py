@@ -215,7 +215,7 @@ class AnnotationLoop:
         check_enough(corrected)
         parent, config = self._current(), config or LearnConfig(seed=len(self.session.rounds()))
         base, seqs = self._base(parent), {one.case_id: one.seq for one in corrected}
-        names = unlike({one.case_id: self._name(one.case_id) for one in corrected})
+        names = unlike({one.case_id: self.session.name(one.case_id) for one in corrected})
         again = restarts(self.session.rounds(), config.restart)
         done = [one.case_id for one in corrected if one.done]
         settings = {"parent": parent, "base": base, "again": again, "seqs": seqs, "done": done, "config": asdict(config)}
@@ -265,12 +265,6 @@ class AnnotationLoop:
     def _rounds_ago(self, one: Corrected) -> int:
         """Count the adopted rounds that have already learned from these very corrections."""
         return sum(row.adopted and row.seqs.get(one.case_id) == one.seq for row in self.session.rounds())
-
-    def _name(self, case_id: str) -> str:
-        try:
-            return self.session.case(case_id).name
-        except SessionError:  # its images are linked, and the link may not be followed here
-            return case_id
 
     def _on_disk(
         self, corrected: Sequence[Corrected], names: Mapping[str, str], folder: Path, again: bool

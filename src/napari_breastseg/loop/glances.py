@@ -143,7 +143,7 @@ class Glances:
         masks = []
         for sha in (self._current, before):
             probability = yield from self._probability(case_id, case, sha, PLAIN)
-            masks.append(probability > float(self._runner(sha).model.card.get("threshold", 0.5)))
+            masks.append(probability > self._runner(sha).model.threshold)
         return [_apart(*masks)]
 
     def _probability(self, case_id: str, case: Case, sha: str, flips: Sequence[Flip]) -> Job[npt.NDArray[np.float32]]:

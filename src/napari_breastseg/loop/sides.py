@@ -84,8 +84,7 @@ class Sides:
     def _first_views(self) -> dict[str, str]:
         """Return for each case the first of its patient in the session, on whose side all views of the patient stand."""
         firsts: dict[str, str] = {}
-        # A case's id is its name, as far as a file may be called so, and a hash.
-        patients = {case_id: patient_in(case_id.rpartition("-")[0]) or case_id for case_id in self._session.cases}
+        patients = {case_id: patient_in(self._session.name(case_id)) or case_id for case_id in self._session.cases}
         return {case_id: firsts.setdefault(patient, case_id) for case_id, patient in patients.items()}
 
     def _corrected(self, case_id: str, kept_back: bool) -> Corrected | None:

@@ -45,6 +45,11 @@ class Model:
     sha: str
     path: Path
 
+    @property
+    def threshold(self) -> float:
+        """Probability from which the model sees tumour."""
+        return float(self.card.get("threshold", 0.5))
+
     def network(self, device: torch.device | str = "cpu") -> SegmentationNetwork:
         """Build the network with these weights on `device`, in evaluation mode.
 

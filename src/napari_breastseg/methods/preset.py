@@ -76,7 +76,7 @@ class Preset:
         Makes a synthetic case of the base model's domain and its truth, from a seed and a shape (z, y, x): what learning from corrections
         replays. Without it only earlier cases are replayed.
     pace : float
-        Learning rate when learning from corrections, relative to the one of the settings.
+        Learning rate when learning from corrections, relative to the one of the settings; measured where the decoder alone learns.
     """
 
     name: str

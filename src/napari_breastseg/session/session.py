@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -147,7 +146,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @cached_property
@@ -195,6 +194,10 @@ class Session:
     def case(self, case_id: str) -> Case:
         """Return a case whose images are read from the disk when they are sliced; a damaged part raises a SessionError then."""
         return self._open.cases.get(case_id)
+
+    def name(self, case_id: str) -> str:
+        """Return what a case is called, without touching its images."""
+        return str(self._open.cases.row(case_id)["name"])
 
     # The annotation
 

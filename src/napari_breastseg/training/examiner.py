@@ -32,6 +32,8 @@ class Examiner:
     corrected : sequence of (Source, CorrectedWindow)
     exam : sequence of sequence of (Source, Window)
         The windows of each replay case.
+    threshold : float
+        Probability from which the model sees tumour.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Examiner:
         network: SegmentationNetwork,
         corrected: Sequence[tuple[Source, CorrectedWindow]],
         exam: Sequence[Sequence[tuple[Source, Window]]],
+        threshold: float,
     ) -> None:
-        self.network, self.corrected, self.exam = network, corrected, exam
+        self.network, self.corrected, self.exam, self.threshold = network, corrected, exam, threshold
         self._encoder = encoder_of(network.state_dict(), network)
         self._device = next(network.parameters()).device
         self._far = [_far(window) for _, window in corrected]
@@ -83,7 +86,7 @@ class Examiner:
 
     def _mask(self, source: Source, image: npt.NDArray[np.float32], encoded: bool) -> Mask:
         asked = source if encoded else Plain(image, self._device)
-        mask: Mask = probability(asked, self.network) > 0.5
+        mask: Mask = probability(asked, self.network) > self.threshold
         return mask
 
 

@@ -44,7 +44,8 @@ BLENDS = (1.0, 0.75, 0.5, 0.35, 0.2, 0.1)
 SAVE_EVERY = 20
 """Steps between two states on disk, from which a killed round goes on."""
 MOST_WINDOWS = 96
-"""Corrected windows that a round looks at, at most half of them tests; those of the cases corrected longest ago are left out first."""
+"""Corrected windows that a round looks at, at most half of them tests; those of the cases corrected longest ago are left out first.
+Mirror images come on top."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ class LearnResult:
 
 @dataclass(frozen=True)
 class _Material:
-    """The windows of a round, as images, and why some cases have none."""
+    """The windows of a round, as images, and why some cases have none.
+
+    Training windows of images are there mirrored, too: a lesion may as well lie on the other side.
+    """
 
     corrected: list[CorrectedWindow]
+    mirrored: list[CorrectedWindow]
     practice: list[Window]
     exam: list[list[Window]]
     left_out: Mapping[str, str]
@@ -79,7 +84,7 @@ class _Material:
 
 @dataclass(frozen=True)
 class _Sources:
-    """The same, as the network takes them; the training windows of images mirrored, too: a lesion may as well lie on the other side."""
+    """The same, as the network takes them."""
 
     corrected: list[tuple[Source, CorrectedWindow]]
     mirrored: list[tuple[Source, CorrectedWindow]]
@@ -137,7 +142,7 @@ def learn(
         raise ComputeError("There is too little memory to learn. Close other programs and try again.")
     left_out = [f"{name} was left out: {why}" for name, why in material.left_out.items()]
     decision = replace(decision, reasons=(*decision.reasons, *left_out))
-    card = dict(parent.card) | {
+    card = {key: value for key, value in parent.card.items() if key not in ("notes", "training")} | {
         "parent": parent.sha,
         "base": origin.sha,
         "started_from": first.sha,
@@ -174,7 +179,9 @@ def _material(parent: Model, corrections: Sequence[Correction], config: LearnCon
         raise InputError("Nothing was corrected since the last round but what is kept back as a test. Correct more, then learn again.")
     practice = practice_windows((yield from replay_volumes(preset, PRACTICE_SEEDS)), preset.patch)
     exam = exam_windows((yield from replay_volumes(preset, EXAM_SEEDS)), preset.patch)
-    return _Material(latest(windows, MOST_WINDOWS), practice, exam, left_out)
+    chosen = latest(windows, MOST_WINDOWS)
+    mirrored = [mirror(window) for window in chosen if preset.flat and trains(window, config)]
+    return _Material(chosen, mirrored, practice, exam, left_out)
 
 
 def latest(windows: Sequence[CorrectedWindow], most: int) -> list[CorrectedWindow]:
@@ -199,7 +206,7 @@ def _attempt(
     """Learn and judge in the way of one rung of the ladder."""
     network = first.network(rung.device)
     sources = yield from _sources(rung, network, material, config, cache)
-    examiner = Examiner(network, sources.corrected, sources.exam)
+    examiner = Examiner(network, sources.corrected, sources.exam, parent.threshold)
     yield Progress(0, 1, "Measuring the model in use")
     before = examiner.score(parent.weights)
     at_base = before if origin.sha == parent.sha else examiner.score(origin.weights)
@@ -229,8 +236,7 @@ def _sources(rung: Rung, network: Any, material: _Material, config: LearnConfig,
     own = Encoder(network, rung.device, rung.hold, cache)
     shipped = Encoder(network, rung.device, rung.hold, cache_folder() / "encoded")
     practice = material.practice if config.replay or config.distillation else []
-    mirrored = [mirror(window) for window in material.corrected if window.image.shape[1] == 1 and trains(window, config)]
-    total = len(material.corrected) + len(mirrored) + len(practice) + sum(map(len, material.exam))
+    total = len(material.corrected) + len(material.mirrored) + len(practice) + sum(map(len, material.exam))
     done = 0
 
     def source(encoder: Encoder, image: Any) -> Job[Source]:
@@ -240,7 +246,7 @@ def _sources(rung: Rung, network: Any, material: _Material, config: LearnConfig,
         return Plain(image, rung.device) if rung.trained == "all" else encoder(image)
 
     sources = _Sources([], [], [], [])
-    for windows, found in ((material.corrected, sources.corrected), (mirrored, sources.mirrored)):
+    for windows, found in ((material.corrected, sources.corrected), (material.mirrored, sources.mirrored)):
         for window in windows:
             found.append(((yield from source(own, window.image)), window))
     for image, labels in practice:

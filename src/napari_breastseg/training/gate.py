@@ -114,7 +114,8 @@ def judge(candidate: Score, parent: Score, base: Score) -> Decision:
     if not candidate.replay and len(candidate.unseen) < UNSEEN:
         against.append(
             f"this method has no replay set, and of your cases {len(candidate.unseen)} can judge instead, where {UNSEEN} are needed: "
-            "mark more cases as done, of which, from the fifth on, about one in five is kept back for this"
+            "correct more cases and mark them as done; from the fifth corrected one on about one in five is kept back, "
+            "and those with tumour judge"
         )
     if candidate.false > (1 + MORE_FALSE) * parent.false + FEW:
         against.append(f"falsely found tumour grew from {parent.false} to {candidate.false} voxels")

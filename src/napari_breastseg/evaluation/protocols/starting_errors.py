@@ -94,7 +94,7 @@ def starting_errors(
 
 def _shift(case: Case, reference: Reference, start: Model, first: Prediction, further: Further, device: str) -> Job[float]:
     """Return the shift with which a prediction needs no further one; `first` is what the model as it is predicts."""
-    threshold, shift, prediction = float(start.card.get("threshold", 0.5)), 0.0, first
+    threshold, shift, prediction = start.threshold, 0.0, first
     with TemporaryDirectory() as folder:
         for _ in range(TRIALS):
             more = further(np.asarray(prediction.probability), reference, threshold)

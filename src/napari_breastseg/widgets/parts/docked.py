@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from napari import Viewer
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QFrame, QMainWindow, QScrollArea, QSlider, QVBoxLayout, QWidget
+
+from napari_breastseg.widgets.view.canvas import keep_canvas
 
 
 class Docked(QWidget):
@@ -13,8 +14,7 @@ class Docked(QWidget):
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
-        self._removing = viewer.layers.events.removing
-        self._removing.connect(self._draw_here)
+        self._viewer = viewer
         self._window: QMainWindow | None = None
         self._closing = False
         self.closed = False
@@ -64,14 +64,12 @@ class Docked(QWidget):
         self.closed = True
         if self._window is not None:
             self._window.removeEventFilter(self)
+            self._window = None
         self.leave(self._closing)
-        self._removing.disconnect(self._draw_here)
-        self._window = None
 
     def _gone(self) -> None:
         if not self.closed:
             self.closed = True
-            self._removing.disconnect(self._draw_here)
             self.abandon()
 
     def event(self, event: QEvent | None) -> bool:
@@ -100,16 +98,6 @@ class Docked(QWidget):
                 self.shut()
         return bool(super().eventFilter(watched, event))
 
-    def _draw_here(self) -> None:
-        """Make the canvas's OpenGL context current before a layer goes.
-
-        napari 0.9 deletes a layer's OpenGL objects in whatever context is current. If that is one of Qt's, Mesa ends in a segmentation
-        fault when the canvas is resized next.
-        """
-        centre = None if self._window is None else self._window.centralWidget()
-        for canvas in () if centre is None else centre.findChildren(QOpenGLWidget):
-            canvas.makeCurrent()
-
     def _watch_window(self) -> None:
         if self.closed:
             return
@@ -119,3 +107,4 @@ class Docked(QWidget):
         if parent is not None and parent is not self._window:
             self._window = parent
             parent.installEventFilter(self)
+            keep_canvas(self._viewer, parent)
