@@ -85,11 +85,11 @@ def test_the_interval_is_that_of_resampled_cases() -> None:
 
 
 def test_without_a_replay_set_cases_that_were_kept_back_judge() -> None:
-    cases = {"practised": 0.5, "one": 0.6, "two": 0.7}
-    before = replace(PARENT, replay=[], cases=cases, unseen=frozenset({"one", "two"}))
-    better = replace(before, corrected=0.9, cases=cases | {"practised": 0.9, "two": 0.71})
-    assert "mean Dice of 2 cases kept back: 0.650 to 0.655" in judge(better, before, before).reasons
-    worse = replace(before, corrected=0.9, cases=cases | {"practised": 0.9, "one": 0.57})
+    cases = {"practised": 0.5, "one": 0.6, "two": 0.7, "three": 0.6, "four": 0.7}
+    before = replace(PARENT, replay=[], cases=cases, unseen=frozenset({"one", "two", "three", "four"}))
+    better = replace(before, corrected=0.9, cases=cases | {"practised": 0.9, "two": 0.72})
+    assert "mean Dice of 4 cases kept back: 0.650 to 0.655" in judge(better, before, before).reasons
+    worse = replace(before, corrected=0.9, cases=cases | {"practised": 0.9, "one": 0.57, "three": 0.57})
     assert judge(worse, before, before).reasons == (
         "mean Dice of the cases kept back fell from 0.650 to 0.635",
         "mean Dice of the cases kept back fell from 0.650 (base model) to 0.635",
@@ -115,9 +115,9 @@ def test_a_stray_voxel_in_a_case_without_tumour_outweighs_no_case_with_one() -> 
 
 
 def test_without_a_replay_set_and_cases_kept_back_nothing_is_adopted() -> None:
-    one = replace(PARENT, replay=[], unseen=frozenset({"case 3"}))
-    (reason,) = judge(replace(one, corrected=0.9), one, one).reasons
-    assert "no replay set" in reason and "1 can judge instead, where 2 are needed" in reason
+    few = replace(PARENT, replay=[], cases=dict.fromkeys("abc", 0.5), unseen=frozenset("abc"))
+    (reason,) = judge(replace(few, corrected=0.9), few, few).reasons
+    assert "no replay set" in reason and "3 can judge instead, where 4 are needed" in reason
 
 
 def test_without_held_out_corrections_the_reasons_say_so() -> None:

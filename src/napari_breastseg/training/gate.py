@@ -21,7 +21,7 @@ FLIPPED = 0.02
 """Largest share of the tumour's volume that may change far from all corrections."""
 FEW = 5
 """Voxels that neither of the last two rules minds, nor a case without tumour: about the smallest part that a mask may have."""
-UNSEEN = 2
+UNSEEN = 4
 """Cases that are done and were never trained on, fewer of which cannot stand in for a replay set: all else was practised."""
 ENOUGH = 10
 """Cases from which the change of the mean has an interval."""
