@@ -23,10 +23,12 @@ from napari_breastseg.evaluation.protocols.stream import Plan, run_stream
 from napari_breastseg.evaluation.protocols.ultrasound import Fold, busi_fold, busi_material
 from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.methods import get_preset
+from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Progress, run
 from napari_breastseg.training.config import TrainConfig
 from napari_breastseg.training.from_scratch import train_from_scratch
 
+PRESET = "ha-net/compact"
 RECIPES = ("frozen", "full")
 NOTE = (
     "BUSI (Al-Dhabyani et al., Data in Brief 2020;28:104863), one image of each group of near-duplicates; folds are not proven to be of "
@@ -71,9 +73,12 @@ def base_model(fold: Fold, number: int, steps: int, out: Path) -> Path:
     """Train the base model of a fold, unless it was done before."""
     path = out / "model.safetensors"
     if path.is_file():
+        found = load_model(path).preset.name
+        if found != PRESET:
+            raise SystemExit(f"{path} is of {found}, not of {PRESET}. Choose another --out.")
         return path
     config = TrainConfig(steps=steps, batch=8, patch=256, phantoms=0, seed=number)
-    return run(train_from_scratch(get_preset("ha-net/compact"), config, out, fold.trained, device="cpu"), tell)
+    return run(train_from_scratch(get_preset(PRESET), config, out, fold.trained, device="cpu"), tell)
 
 
 def tell(step: Progress) -> None:

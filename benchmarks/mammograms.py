@@ -22,7 +22,8 @@ from napari_breastseg.methods.exemplars import mammogram
 from napari_breastseg.methods.model import Model, load_model
 from napari_breastseg.progress import run
 
-TRAINED_SHAPE = (96, 160, 160)
+SHAPE = (1, 1, 1)
+"""What exemplars are asked for; a mammogram has a size of its own."""
 CALIBRATION, UNSEEN = range(3000, 3020), range(5000, 5042)
 """Seeds: what the threshold was chosen on, and what the weights are judged on. Those trained on are 1000 to 1139."""
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -45,7 +46,7 @@ def calibration(model: Model) -> dict[str, float]:
     """Return the mean Dice of the refined probability, by threshold, on the phantoms that show a mass."""
     rows = []
     for seed in CALIBRATION:
-        case, truth = mammogram(seed, TRAINED_SHAPE)
+        case, truth = mammogram(seed, SHAPE)
         if truth.any():
             probability = run(predict(case, model, device="cpu")).probability
             rows.append([dice(probability > threshold, truth) for threshold in THRESHOLDS])
@@ -56,7 +57,7 @@ def unseen(model: Model) -> dict[str, Any]:
     """Return the figures of the others: of each phantom, their means and intervals, and how many without a mass show something."""
     cases: list[dict[str, Any]] = []
     for seed in UNSEEN:
-        case, truth = mammogram(seed, TRAINED_SHAPE)
+        case, truth = mammogram(seed, SHAPE)
         shown = run(predict(case, model, device="cpu"))
         one: dict[str, Any] = {"seed": seed, "view": case.metadata["view"], "mass": bool(truth.any()), "marked": bool(shown.refined.any())}
         if truth.any():

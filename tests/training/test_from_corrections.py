@@ -87,6 +87,7 @@ def test_a_round_leaves_a_candidate_with_its_whole_record(one_round: Round, corr
     card = load_model(result.weights).card
     assert card["parent"] == card["base"] == card["started_from"] == load_model(WEIGHTS).sha
     assert card["learning"]["steps"] == 2 and len(card["loss"]) == 2 and card["trained"] == "decoder" and card["memory_steps"] == []
+    assert {"notes", "training"} <= load_model(WEIGHTS).card.keys() and not {"notes", "training"} & card.keys(), "they are the starter's"
     judged = result.decision.figures["parent"]
     assert set(judged["cases"]) == {"case", "test"} and judged["unseen"] == ["test"] and result.decision.reasons
     assert result.left_out == ("scan",) and result.decision.reasons[-1].startswith("scan was left out: ")

@@ -20,7 +20,7 @@ def queue_session(speaker: Report, folder: Path, top: int | None, model: str | N
     with Session.open(folder, read_only=True) as session:
         cases = len(session.cases)
         found = speaker.run(queue(session, model, device))
-        names = {one.case_id: session.case(one.case_id).name for one in found}
+        names = {one.case_id: session.name(one.case_id) for one in found}
     shown = found[:top]
     answer = {"waiting": len(found), "queue": [asdict(one) | {"case": names[one.case_id]} for one in shown]}
     if not cases:

@@ -43,7 +43,7 @@ def find_case(session: Session, beginning: str) -> str:
     InputError
         If no case or more than one begins so.
     """
-    named = [case_id for case_id in session.cases if session.case(case_id).name == beginning]
+    named = [case_id for case_id in session.cases if session.name(case_id) == beginning]
     return named[0] if len(named) == 1 else _only(session.cases, beginning, "case")
 
 
