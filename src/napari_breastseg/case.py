@@ -38,6 +38,12 @@ def whole(shape: tuple[int, int, int]) -> Box:
     return (0, z), (0, y), (0, x)
 
 
+def placed(inner: Box, outer: Box) -> Box:
+    """Return a box that is counted from the corner of `outer` as a box of what `outer` lies in."""
+    z, y, x = ((low + start, low + stop) for (start, stop), (low, _) in zip(inner, outer, strict=True))
+    return z, y, x
+
+
 def box_around(mask: npt.NDArray[np.bool_]) -> Box | None:
     """Return the smallest box around the true voxels of a ``(z, y, x)`` array, None if there are none."""
     depth = np.flatnonzero(mask.any(axis=(1, 2)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_breastseg.case import slices
-from napari_breastseg.editing import between
+from napari_breastseg.editing.between import between
 from napari_breastseg.editing.change import Change
 
 SPACING = (3.0, 0.8, 0.8)

@@ -7,8 +7,11 @@ import pytest
 from scipy import ndimage
 
 from napari_breastseg.case import Box, slices, whole
-from napari_breastseg.editing import Change, copied, filled, grow, keep_spot, remove_spot, smooth, snap
-from napari_breastseg.editing.grow import reach
+from napari_breastseg.editing.change import Change
+from napari_breastseg.editing.edges import snap
+from napari_breastseg.editing.grow import grow, reach
+from napari_breastseg.editing.shape import copied, filled, smooth
+from napari_breastseg.editing.spots import keep_spot, remove_spot
 from napari_breastseg.errors import InputError
 
 SPACING = (2.0, 1.0, 1.0)

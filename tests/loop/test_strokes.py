@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_breastseg.case import UNDECIDED, Box, overlay, slices
+from napari_breastseg.editing.change import Change
 from napari_breastseg.loop.strokes import Painted, PaintedMask, Stroke, box_of_indices
 
 SHAPE = (8, 10, 12)
@@ -97,3 +98,34 @@ def test_boxes_around_indices() -> None:
     assert box_of_indices([cut, points], SHAPE) == ((1, 5), (3, 5), (0, 10))
     for strange in ([], [None], [(slice(1, 2),)], [(slice(None), *cut[1:])], [(np.array([-1]), *points[1:])], [cut, "all"]):
         assert box_of_indices(strange, SHAPE) is None
+
+
+def test_what_a_tool_found_is_one_stroke_of_both_values(rng: np.random.Generator) -> None:
+    mask = painted_mask(rng)
+    before = mask.painted.copy()
+    box: Box = ((1, 6), (2, 9), (3, 11))
+    place = slices(box)
+    values = rng.integers(0, 2, before[place].shape).astype(np.uint8)
+    stroke = mask.apply(Change(box, rng.random(values.shape) < 0.6, values), "smooth")
+    assert stroke is not None
+    assert stroke.tool == "smooth"
+    assert {0, 1} == set(np.unique(stroke.value[stroke.mask]))
+    assert np.array_equal(applied([stroke], before), mask.painted)
+    assert not np.array_equal(mask.painted, before)
+    assert np.array_equal(mask.annotation[mask.painted != before], mask.painted[mask.painted != before])
+    assert mask.voxels == int(mask.painted.sum())
+    assert mask.take("brush").strokes == []
+    assert mask.apply(Change(box, np.ones(values.shape, bool), mask.painted[place].copy()), "smooth") is None
+
+
+def test_a_tool_leaves_what_is_being_painted_alone(rng: np.random.Generator) -> None:
+    mask = painted_mask(rng)
+    box: Box = ((0, 1), (0, 10), (0, 12))
+    mask.painted[0] = 0
+    mask.take("brush")
+    mask.painted[0, 3, 3] = 1
+    stroke = mask.apply(Change(box, np.ones((1, 10, 12), bool), np.zeros((1, 10, 12), np.uint8)), "smooth")
+    assert stroke is None
+    assert mask.painted[0, 3, 3] == 1
+    (painted,) = mask.take("brush").strokes
+    assert (painted.box, painted.value) == (((0, 1), (3, 4), (3, 4)), 1)

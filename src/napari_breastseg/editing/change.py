@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import TUMOUR, Box, box_around, slices
+from napari_breastseg.case import TUMOUR, Box, box_around, placed, slices
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.uint8]
@@ -46,13 +46,7 @@ def changed(mask: Labels, tumour: Mask, box: Box) -> Change | None:
     if inner is None:
         return None
     place = slices(inner)
-    return Change(within(box, inner), different[place].copy(), tumour[place].astype(np.uint8))
-
-
-def within(outer: Box, inner: Box) -> Box:
-    """Return a box that is counted from the corner of `outer` as one of what `outer` lies in."""
-    z, y, x = ((low + start, low + stop) for (low, _), (start, stop) in zip(outer, inner, strict=True))
-    return z, y, x
+    return Change(placed(inner, box), different[place].copy(), tumour[place].astype(np.uint8))
 
 
 def around_with_margin(mask: Mask, margin: tuple[int, int, int]) -> Box | None:

@@ -7,8 +7,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from napari_breastseg.case import TUMOUR, Box, slices
-from napari_breastseg.editing.change import Change, Labels, Mask, around_with_margin, changed, voxels, within
+from napari_breastseg.case import TUMOUR, Box, placed, slices
+from napari_breastseg.editing.change import Change, Labels, Mask, around_with_margin, changed, voxels
 
 INSIDE, OUTSIDE = 1, 2
 CORE = 0.7
@@ -50,7 +50,7 @@ def snap(mask: Labels, image: npt.NDArray[np.float32], width: float, spacing: tu
 def _near(mask: Labels, width: float, spacing: tuple[float, float, float], box: Box) -> Box | None:
     part = mask[slices(box)] == TUMOUR
     found = around_with_margin(part, voxels(2 * width, spacing, part.shape))
-    return None if found is None else within(box, found)
+    return None if found is None else placed(found, box)
 
 
 def _gradient(values: npt.NDArray[np.float32], spacing: tuple[float, float, float]) -> npt.NDArray[np.float32]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_breastseg.case import TUMOUR, Box, slices
-from napari_breastseg.editing.change import Change, Labels, around_with_margin, changed, voxels, within
+from napari_breastseg.case import TUMOUR, Box, placed, slices
+from napari_breastseg.editing.change import Change, Labels, around_with_margin, changed, voxels
 
 
 def smooth(mask: Labels, width: float, spacing: tuple[float, float, float], box: Box) -> Change | None:
@@ -35,7 +35,7 @@ def smooth(mask: Labels, width: float, spacing: tuple[float, float, float], box:
         blurred = ndimage.gaussian_filter(region.astype(np.float32), sigma)
         size = int(region.sum())
         smoothed |= blurred >= np.partition(blurred, blurred.size - size, axis=None)[blurred.size - size]
-    return changed(mask, smoothed, within(box, near))
+    return changed(mask, smoothed, placed(near, box))
 
 
 def filled(mask: Labels, box: Box) -> Change | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_breastseg.case import TUMOUR, Box, box_around, slices
-from napari_breastseg.editing.change import Change, Labels, Mask, changed, within
+from napari_breastseg.case import TUMOUR, Box, box_around, placed, slices
+from napari_breastseg.editing.change import Change, Labels, Mask, changed
 from napari_breastseg.errors import InputError
 
 
@@ -41,7 +41,7 @@ def _region(mask: Labels, at: tuple[int, int, int], box: Box) -> tuple[Box, Mask
     part = mask[slices(box)] == TUMOUR
     found = box_around(part)
     assert found is not None  # the voxel lies in the box
-    near, tumour = within(box, found), part[slices(found)]
+    near, tumour = placed(found, box), part[slices(found)]
     labels, _ = ndimage.label(tumour, np.ones((3, 3, 3)))
     here = tuple(index - low for index, (low, _) in zip(at, near, strict=True))
     return near, tumour, labels == labels[here]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, box_around, overlay, slices
+from napari_breastseg.case import BACKGROUND, TUMOUR, UNDECIDED, Box, box_around, overlay, placed, slices
+from napari_breastseg.editing.change import Change
 
 Labels = npt.NDArray[np.uint8]
 
@@ -82,7 +83,7 @@ class PaintedMask:
             where = changed & (new == value)
             inner = box_around(where)
             if inner is not None:
-                stroke = Stroke(_shifted(inner, box), where[slices(inner)].copy(), value, tool)
+                stroke = Stroke(placed(inner, box), where[slices(inner)].copy(), value, tool)
                 np.copyto(self.annotation[slices(stroke.box)], np.uint8(value), where=stroke.mask)
                 strokes.append(stroke)
                 self._voxels += int(np.count_nonzero(stroke.mask)) * (1 if value == TUMOUR else -1)
@@ -97,6 +98,19 @@ class PaintedMask:
             return None
         self.annotation[place][where] = self._known[place][where]
         return Stroke(box, where, self._known[place].copy(), tool)
+
+    def apply(self, change: Change, tool: str) -> Stroke | None:
+        """Do what a tool found, as one stroke; None if all of it has been painted so, or is just being painted, meanwhile."""
+        place = slices(change.box)
+        painted, known = self.painted[place], self._known[place]
+        where = change.where & (painted == known) & (known != change.values)
+        inner = box_around(where)
+        if inner is None:
+            return None
+        self._voxels += int(np.where(change.values == TUMOUR, 1, -1)[where].sum())
+        for array in (painted, known, self.annotation[place]):
+            np.copyto(array, change.values, where=where)
+        return Stroke(placed(inner, change.box), where[slices(inner)].copy(), change.values[slices(inner)].copy(), tool)
 
     def follow(self, box: Box, values: Labels, waiting: Iterable[Stroke]) -> None:
         """Show what the annotation now says within `box`, below the strokes that are on their way and what is being painted just now."""
@@ -142,10 +156,3 @@ def _range(index: object) -> tuple[int, int]:
     if isinstance(index, np.ndarray) and index.dtype.kind in "iu" and index.size:
         return int(index.min()), int(index.max()) + 1
     return 0, 0
-
-
-def _shifted(inner: Box, outer: Box) -> Box:
-    """Return a box within `outer` as a box of what `outer` lies in."""
-    (a, b), (c, d), (e, f) = inner
-    z, y, x = (start for start, _ in outer)
-    return (z + a, z + b), (y + c, y + d), (x + e, x + f)

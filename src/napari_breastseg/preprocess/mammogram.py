@@ -49,7 +49,7 @@ def breast_outline(image: Plane) -> Mask:
     if float(np.ptp(image)) <= SMALLEST:
         raise InputError(CONSTANT)
     smooth = ndimage.gaussian_filter(image, max(image.shape) / 480)
-    cut = float(threshold_otsu(smooth))  # type: ignore[no-untyped-call]
+    cut = float(threshold_otsu(smooth))
     dark, bright = smooth[smooth < cut], smooth[smooth >= cut]
     counts, edges = np.histogram(dark, 64)
     air = float(edges[counts.argmax()])
@@ -71,8 +71,8 @@ def pectoral_muscle(image: Plane, breast: Mask) -> Mask:
     """
     h, w = image.shape
     size = (ROWS, max(16, round(w * ROWS / h)))
-    small = resize(image, size, anti_aliasing=True).astype(np.float32)  # type: ignore[no-untyped-call]
-    inside = resize(breast.astype(np.float32), size) > 0.5  # type: ignore[no-untyped-call]
+    small = resize(image, size, anti_aliasing=True).astype(np.float32)
+    inside = resize(breast.astype(np.float32), size) > 0.5
     right = bool(inside[:, -2:].mean() > inside[:, :2].mean())
     if right:  # the wall is on the right: look at it from the other side
         small, inside = small[:, ::-1], inside[:, ::-1]

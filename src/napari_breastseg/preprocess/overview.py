@@ -97,7 +97,7 @@ def body_mask(smooth: Volume) -> npt.NDArray[np.bool_]:
     bright = np.log1p(np.clip(smooth, 0, None))
     if float(np.ptp(bright)) < 1e-6:
         raise InputError(CONSTANT)
-    body: npt.NDArray[np.bool_] = bright > threshold_otsu(bright)  # type: ignore[no-untyped-call]
+    body: npt.NDArray[np.bool_] = bright > threshold_otsu(bright)
     return body
 
 

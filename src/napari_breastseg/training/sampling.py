@@ -154,11 +154,11 @@ def draw_patch(
     image = cut(volume.channels, centre + jitter, wide, outside).astype(np.float32)
     labels = cut(volume.labels, centre + jitter, wide, BACKGROUND)
     if factor == 2:
-        image = block_reduce(image, (1, *step), np.mean)  # type: ignore[no-untyped-call]
+        image = block_reduce(image, (1, *step), np.mean)
         if nominal:
             labels = labels[tuple(slice(int(s) // 2, None, int(s)) for s in step)]
         else:
-            labels = block_reduce(labels, tuple(step), np.median).astype(np.uint8)  # type: ignore[no-untyped-call]
+            labels = block_reduce(labels, tuple(step), np.median).astype(np.uint8)
     flat = edges[0] == 1
     augment = _augmentation(edges[1:] if flat else edges)
     augment.set_random_state(seed=int(rng.integers(2**31)))

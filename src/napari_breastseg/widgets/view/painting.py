@@ -12,6 +12,7 @@ from napari.utils.events import Event
 from qtpy.QtCore import QTimer
 
 from napari_breastseg.case import BACKGROUND, TUMOUR, Box
+from napari_breastseg.editing.change import Change
 from napari_breastseg.loop.recorder import Checkout, Step
 from napari_breastseg.loop.strokes import PaintedMask, box_of_indices
 from napari_breastseg.widgets.desk.journal import StrokeJournal
@@ -101,6 +102,16 @@ class TumourPainter:
         stroke = self._mask.approve(box, where, tool)
         if stroke is not None:
             self._journal.add(stroke)
+
+    def apply(self, change: Change, tool: str) -> bool:
+        """Do what a tool found, as one step that undo takes back; False if that is so already."""
+        self._journal_safely()
+        stroke = self._mask.apply(change, tool)
+        if stroke is None:
+            return False
+        self._journal.add(stroke)
+        self.layer.refresh()
+        return True
 
     def follow(self, box: Box, values: npt.NDArray[np.uint8]) -> None:
         """Draw what the session now says within `box`."""
