@@ -77,7 +77,8 @@ def test_nothing_grows_where_the_model_sees_nothing() -> None:
 
 
 def test_the_reach_ends_at_the_border() -> None:
-    assert reach((1, 20, 47), (3, 4, 5), (24, 48, 48)) == ((0, 5), (16, 25), (42, 48))
+    assert reach((1, 20, 47), 6.5, SPACING, whole((24, 48, 48))) == ((0, 5), (14, 27), (41, 48))
+    assert reach((1, 20, 47), 6.5, SPACING, ((1, 2), (0, 48), (0, 48))) == ((1, 2), (14, 27), (41, 48))
 
 
 @pytest.mark.parametrize("noise", [0.0, 20.0])

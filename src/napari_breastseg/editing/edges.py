@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from napari_breastseg.case import TUMOUR, Box, placed, slices
 from napari_breastseg.editing.change import Change, Labels, Mask, around_with_margin, changed, voxels
@@ -36,6 +35,8 @@ def snap(mask: Labels, image: npt.NDArray[np.float32], width: float, spacing: tu
     Change or None
         None if all borders stay.
     """
+    from skimage.segmentation import watershed  # takes a while to import, and docks should open at once
+
     near = _near(mask, width, spacing, box)
     if near is None:
         return None

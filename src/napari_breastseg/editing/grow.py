@@ -62,7 +62,8 @@ def grow(
     return changed(mask, (mask[place] == TUMOUR) | (labels == labels[middle]), box)
 
 
-def reach(at: tuple[int, int, int], length: tuple[int, int, int], shape: tuple[int, ...]) -> Box:
-    """Return the box that reaches `length` voxels from a voxel to each side, as far as the array goes."""
-    z, y, x = ((max(0, index - far), min(size, index + far + 1)) for index, far, size in zip(at, length, shape, strict=True))
+def reach(at: tuple[int, int, int], length: float, spacing: tuple[float, float, float], limit: Box) -> Box:
+    """Return the box that reaches `length` (mm) from a voxel to each side, as far as `limit` goes."""
+    far = [int(length / size) for size in spacing]
+    z, y, x = ((max(low, i - n), min(high, i + n + 1)) for i, n, (low, high) in zip(at, far, limit, strict=True))
     return z, y, x

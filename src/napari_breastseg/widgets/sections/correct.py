@@ -14,6 +14,7 @@ from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.desk.journal import StrokeJournal
 from napari_breastseg.widgets.parts.refine import Refine
 from napari_breastseg.widgets.parts.section import Section, button, row, text
+from napari_breastseg.widgets.parts.shape import ShapeTools
 
 AXES = "zyx"
 
@@ -37,6 +38,7 @@ class CorrectSection(Section):
         self.ball.setToolTip("Paint a ball through several slices instead of a disc in one")
         self.undo = button("Undo", "Take the last stroke back (Ctrl+Z), also one from before a restart", lambda: self._step("undo"))
         self.redo = button("Redo", "Take the last undo back (Ctrl+Shift+Z)", lambda: self._step("redo"))
+        self.shape = ShapeTools(desk, self.say)
         self.refine = Refine(desk)
         self.saved = text("")
         self.saved.setToolTip("Strokes are written to the disk one by one; after 'saved' nothing can lose them")
@@ -48,6 +50,7 @@ class CorrectSection(Section):
         self.case_done = button("Case done", tooltip, self._mark_case, checkable=True)
         self.column.addLayout(row(self.paint, self.erase, self.brush))
         self.column.addLayout(row(self.undo, self.redo, self.ball))
+        self.column.addWidget(self.shape)
         self.column.addWidget(self.refine)
         self.column.addLayout(row(self.reviewed, self.case_done))
         self.column.addWidget(self.saved)
@@ -63,6 +66,7 @@ class CorrectSection(Section):
     def leave(self) -> None:
         """Stop listening to the layer."""
         self._watch_layer(None)
+        self.shape.leave()
 
     def refresh(self) -> None:
         """Follow the desk to its case and tumour layer."""
@@ -76,6 +80,7 @@ class CorrectSection(Section):
         for control in (self.ball, self.reviewed):  # an image is one slice
             control.setVisible(not flat)
         self.brush.setSuffix(" pixels" if flat else " voxels")
+        self.shape.refresh()
         self._enable_steps()
         if desk.view is None:
             self.say("Choose a case first.")
@@ -113,6 +118,7 @@ class CorrectSection(Section):
             return
         self._journal = journal
         self.refine.on_case()
+        self.shape.on_case()
         self.retry.setVisible(False)
         self.saved.setText("")
         if journal is None:
@@ -150,6 +156,8 @@ class CorrectSection(Section):
 
     def _on_mode(self, event: object = None) -> None:
         mode = "" if self._layer is None else str(self._layer.mode)
+        if mode != "pan_zoom":
+            self.shape.put_down()
         self.tools.setExclusive(False)
         self.paint.setChecked(mode == "paint")
         self.erase.setChecked(mode == "erase")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -276,6 +277,31 @@ class CaseView:
         dims = self._viewer.dims
         index = round(dims.point[dims.ndim - 3 + axis] / self.case.geometry.spacing[axis])
         return int(np.clip(index, 0, self.case.shape[axis] - 1))
+
+    def slice_box(self) -> Box | None:
+        """Return the slice that is shown as a box, None where no single one is."""
+        axis = self.slice_axis()
+        if axis is None:
+            return None
+        ranges = [(0, size) for size in self.case.shape]
+        index = self.slice_index(axis)
+        ranges[axis] = (index, index + 1)
+        return ranges[0], ranges[1], ranges[2]
+
+    def voxel_at(self, position: Sequence[float]) -> tuple[int, int, int] | None:
+        """Return the voxel at a place of the viewer's world, None beside the case."""
+        spacing = self.case.geometry.spacing
+        z, y, x = (round(float(place) / size) for place, size in zip(position[-3:], spacing, strict=True))
+        inside = all(0 <= index < size for index, size in zip((z, y, x), self.case.shape, strict=True))
+        return (z, y, x) if inside else None
+
+    def shown_image(self) -> Any:
+        """Return the image that is looked at, shape (z, y, x), in memory or lazy: the subtraction if it is shown, else the phase."""
+        subtraction = self.layer("subtraction")
+        if subtraction is not None and subtraction.visible:
+            return subtraction.data
+        phase = int(np.clip(self._viewer.dims.current_step[0], 0, self.case.phases - 1)) if self._viewer.dims.ndim == 4 else 0
+        return self.case.images[phase]
 
     def _coarse(self) -> Labels:
         layer = self.layer("coarse")
