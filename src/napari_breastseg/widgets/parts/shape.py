@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QPushButton, QSpinBox, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_breastseg.case import BACKGROUND, UNDECIDED, Box, whole
 from napari_breastseg.editing.between import between
@@ -35,7 +34,7 @@ GROW_REACH = 60.0
 """How far (mm) a region may grow from a click: larger than nearly all tumours, smaller than a breast."""
 PIXELS_PER_MM = 10.0
 """Taken of an image whose scale is unknown; ultrasound and mammograms have about as many."""
-SLICE, CASE = "this slice", "the whole case"
+SLICE, CASE = "in this slice", "in the case"
 
 
 class ShapeTools(QWidget):
@@ -89,17 +88,18 @@ class ShapeTools(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
         column.addLayout(row(self.between, self.copy))
-        column.addLayout(row("In", self.scope, "within", self.near, stretch=1))
-        column.addLayout(row(self.grow, self.down_to))
+        column.addLayout(row(self.grow, self.down_to, stretch=0))
         column.addLayout(row(self.remove, self.keep))
-        column.addLayout(row(self.snap, self.smooth, self.holes))
+        column.addLayout(row(self.snap, self.near, stretch=0))
+        column.addLayout(row(self.smooth, self.holes, self.scope))
         column.addWidget(self.hint)
-        fold = self.fold = QCollapsible("Shape")
-        fold.setToolTip("Tools that shape the tumour by more than a brush")
-        fold.setContent(inner)
+        inner.setVisible(False)
+        self.more = button("More tools", "Shape the tumour by more than a brush", self._unfold, checkable=True)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(fold)
+        outer.setSpacing(5)
+        outer.addWidget(self.more)
+        outer.addWidget(inner)
         self.reading.ended.connect(self.refresh)
         desk.viewer.dims.events.point.connect(self._on_slice)
         desk.viewer.dims.events.order.connect(self._on_slice)
@@ -134,6 +134,11 @@ class ShapeTools(QWidget):
             self.near.setSuffix(" mm" if known else " pixels")
             self.near.setValue(3.0 if known else 3.0 * PIXELS_PER_MM)
             self._on_slice()
+
+    def _unfold(self) -> None:
+        self.inner.setVisible(self.more.isChecked())
+        if not self.more.isChecked():
+            self.put_down()
 
     def put_down(self) -> None:
         """Take no more clicks."""
@@ -249,7 +254,7 @@ class ShapeTools(QWidget):
             return whole(view.case.shape)
         box = view.slice_box()
         if box is None:
-            raise InputError('This view shows no single slice. Choose "the whole case", or the 2-D view.')
+            raise InputError('This view shows no single slice. Choose "in the case", or the 2-D view.')
         return box
 
     def _lengths(self, mm: float) -> float:
