@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_breastseg import read_case, read_mask, write_mask
 from napari_breastseg.case import Case
@@ -177,3 +179,31 @@ def test_a_real_mask_lies_on_the_tumour_and_is_written_back_unchanged(data: Path
     ours, theirs = nib.load(tmp_path / "back.nii.gz"), nib.load(original)
     np.testing.assert_array_equal(np.asarray(ours.dataobj), np.asarray(theirs.dataobj))
     np.testing.assert_array_equal(ours.affine, theirs.affine)
+
+
+@pytest.mark.parametrize("scale", [None, (0.1, 0.2)])
+def test_a_mask_of_an_image_comes_back_from_a_picture(tmp_path: Path, scale: tuple[float, float] | None) -> None:
+    """It has no scale of its own and takes that of its image; one that tells another scale, or has another size, is refused."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)).save(tmp_path / "a.png")
+    if scale is not None:
+        (tmp_path / "a.json").write_text(json.dumps({"PixelSpacing": scale}))
+    case = read_case(tmp_path / "a.png")
+    mask = np.zeros(case.shape, np.uint8)
+    mask[0, 10:20, 30:50] = 1
+    (tmp_path / "masks").mkdir()
+    write_mask(mask, case.geometry, tmp_path / "masks" / "mine.png")
+    assert set(np.unique(Image.open(tmp_path / "masks" / "mine.png"))) == {0, 255}
+    np.testing.assert_array_equal(read_mask(tmp_path / "masks" / "mine.png", case), mask)
+    (tmp_path / "masks" / "mine.json").write_text('{"PixelSpacing": [0.5, 0.5]}')
+    with pytest.raises(InputError, match="not on the grid"):
+        read_mask(tmp_path / "masks" / "mine.png", case)
+    Image.fromarray(np.zeros((60, 40), np.uint8)).save(tmp_path / "turned.png")
+    with pytest.raises(InputError, match="not on the grid"):
+        read_mask(tmp_path / "turned.png", case)
+    with pytest.raises(InputError, match="There is no file"):
+        read_mask(tmp_path / "nothing.png", case)
+
+
+def test_a_volume_has_no_mask_in_a_picture(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"End it in \.nii"):
+        write_mask(a_mask(case), case.geometry, tmp_path / "m.png")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ import torch
 
 from napari_breastseg.case import Case, Geometry, Modality
 from napari_breastseg.compute import here
+from napari_breastseg.errors import InputError
 from napari_breastseg.loop import AnnotationLoop
 from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import save_model
-from napari_breastseg.progress import run
+from napari_breastseg.progress import Job, Progress, run
 from napari_breastseg.session import Edit, Session
 from napari_breastseg.training.config import LearnConfig
 
@@ -43,3 +46,26 @@ def test_images_are_predicted_corrected_and_learned_from(
     assert outcome.adopted and session.current_model == outcome.model
     assert all(np.isfinite(value) for value in (outcome.figures["candidate"]["corrected"], outcome.seconds))
     assert run(loop.predict(session.cases[0])).model == outcome.model
+
+
+def test_an_image_that_does_not_tell_is_learned_as_what_it_was_taken_for(session: Session) -> None:
+    """Corrections of an image that HA-Net took for ultrasound are no material for a model of mammograms."""
+    seen: list[tuple[str, str]] = []
+
+    def caught(target: str, arguments: Mapping[str, Any], title: str) -> Job[Any]:
+        seen.extend((one.name, one.modality) for one in arguments["corrections"])
+        yield Progress(0, 1, title)
+        raise InputError("caught")
+
+    loop = AnnotationLoop(session, "ha-net", "cpu", where=caught)
+    geometry = Geometry((1.0, 1.0, 1.0), np.diag([-1.0, -1.0, 1.0, 1.0]), (96, 96, 1), "pixel")
+    images = np.random.default_rng(0).rayleigh(60, (3, 1, 1, 96, 96)).astype(np.float32)
+    for name, image, method in zip(("us", "mg", "nobody's"), images, ("ha-net", "brems-net", None), strict=True):
+        case_id = session.add_case(Case(name, image, geometry, modality="image"))
+        if method is not None:
+            loop.use_method(method)
+            run(loop.predict(case_id))
+        session.record(case_id, Edit(((0, 1), (0, 90), (0, 90)), np.ones((1, 90, 90), bool), 1, "paint", 0))
+    with pytest.raises(InputError, match="caught"):
+        run(loop.learn())
+    assert seen == [("us", "ultrasound"), ("mg", "mammography"), ("nobody's", "image")]

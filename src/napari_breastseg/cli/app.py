@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from napari_breastseg import __version__
 from napari_breastseg.cli import benchmark, session_app
 from napari_breastseg.cli.align import align
 from napari_breastseg.cli.kinetics import kinetics
 from napari_breastseg.cli.options import Device, Overwrite, given, seconds_of
 from napari_breastseg.cli.report import Debug, Json, report
+from napari_breastseg.cli.sample import sample
 from napari_breastseg.cli.simulate_app import simulate
 from napari_breastseg.cli.train_app import reproduce, train
 
@@ -42,8 +44,15 @@ def main() -> None:
     app()
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def choose(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say it.")] = False,
     scan: Annotated[str | None, typer.Option(help="Back end of the selective scan; `info` lists them. Default: the fastest here.")] = None,
     engine: Annotated[str | None, typer.Option(help="Engine of convolutions on a CPU: torch or openvino. Default: the faster.")] = None,
 ) -> None:
@@ -79,11 +88,11 @@ def methods(as_json: Json = False, debug: Debug = False) -> None:
         from napari_breastseg.cli.facts import preset_facts
 
         rows = preset_facts()
-        table = Table("preset", "parameters", "channels", "patch", "grid", "about", box=None)
+        table = Table("preset", "for", "parameters", "channels", "patch", "grid", "about", box=None)
         for row in rows:
             patch, spacing = ("x".join(map(str, row[key])) for key in ("patch", "spacing_mm"))
             grid = f"{row['side']} pixels" if row["side"] else f"{spacing} mm"
-            table.add_row(row["name"], f"{row['parameters']:,}", str(row["channels"]), patch, grid, row["about"])
+            table.add_row(row["name"], row["modality"], f"{row['parameters']:,}", str(row["channels"]), patch, grid, row["about"])
         speaker.answer({"methods": rows}, table)
 
 
@@ -106,10 +115,13 @@ def models(
             if use is not None:
                 use_version(session, use)
             rows, current = session_models(session)
-        table = Table("model", "preset", "parent", "adopted", "trained on", box=None)
+        table = Table("model", "preset", "round", "parent", "adopted", "trained on", box=None)
         for row in rows:
             mark = "* " if row["sha256"] == current else ""
-            table.add_row(mark + row["sha256"][:12], row["preset"], (row["parent"] or "")[:12], str(row["adopted"]), row["trained_on"])
+            number = str(row.get("round") or "")
+            table.add_row(
+                mark + row["sha256"][:12], row["preset"], number, (row["parent"] or "")[:12], str(row["adopted"]), row["trained_on"]
+            )
         speaker.answer({"models": rows, "current": current}, table)
 
 
@@ -120,11 +132,16 @@ def predict(
         typer.Argument(metavar="INPUT", help="NIfTI file, folder with one file per phase, image (PNG, JPEG, TIFF); or a folder of many."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where to write the mask (.nii.gz), on the original grid; the folder for the masks of many.")
+        Path | None,
+        typer.Option(
+            help="Where to write the mask (.nii.gz, of an image also .png), on the original grid; the folder for the masks of many."
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Starter model or .safetensors file; default: the session's, else the usual one: hcma-unet, for images ha-net."),
+        typer.Option(
+            help="Starter model or .safetensors file; default: the session's, else hcma-unet, of images ha-net, of mammograms brems-net."
+        ),
     ] = None,
     device: Device = "auto",
     scheduler: Annotated[
@@ -179,7 +196,7 @@ def predict(
             answer = predict_file(
                 speaker, image, out, model, device, seconds, session, None if maps is None else asked, link, way, overwrite
             )
-            words = tumour_in_words(answer) + (f"; mask in {out}" if out else "")
+            words = f"{tumour_in_words(answer)}, by {answer['preset']}" + (f"; mask in {out}" if out else "")
             words += f"; uncertainty in {answer['uncertainty']}" if answer["uncertainty"] else ""
             words += f"; kept in {session} as {answer['case_id']}" if session else ""
             found = answer.get("hard_negatives")
@@ -256,6 +273,7 @@ app.command()(align)
 app.command()(kinetics)
 app.command()(train)
 app.command()(reproduce)
+app.command()(sample)
 
 
 @app.command()

@@ -52,7 +52,6 @@ def predict_folder(
     """Predict every case below a folder; return the answer, JSON-ready, and the same for people."""
     from napari_breastseg.cohort import predict_cohort
     from napari_breastseg.inference.devices import pick_device
-    from napari_breastseg.methods import usual_method
     from napari_breastseg.methods.model import load_model
 
     if out is None or out.name.endswith((".nii", ".nii.gz")):
@@ -64,9 +63,30 @@ def predict_folder(
     if listing.left_out:
         more = "" if len(listing.left_out) == 1 else f" and {len(listing.left_out) - 1} more"
         speaker.say(f"By their names taken for masks or pictures, not for cases: {listing.left_out[0]}{more}.")
-    loaded = load_model(model or usual_method(listing.cases[0].modality()))
+    if model is None:
+        model = _usual(listing)
+    loaded = load_model(model)
     cohort = speaker.run(predict_cohort(listing.cases, loaded, out, device=device, probability=probability, scheduler=scheduler, **way))
     return {**_answer(cohort, out), "left_out": [str(path) for path in listing.left_out]}, _shown(cohort, out)
+
+
+def _usual(listing: Listing) -> str:
+    """Return the method that predicts all cases unless another is chosen.
+
+    Raises
+    ------
+    InputError
+        If they are of kinds that one method cannot predict.
+    """
+    from napari_breastseg.methods import usual_method
+
+    methods: dict[str, str] = {}
+    for case in listing.cases:
+        methods.setdefault(usual_method(case.modality()), case.name)
+    if len(methods) > 1:
+        each = ", ".join(f"{name} needs {method}" for method, name in methods.items())
+        raise InputError(f"One method cannot predict all of these: {each}. Keep each kind in a folder of its own, or choose with --model.")
+    return next(iter(methods))
 
 
 def _answer(cohort: Cohort, out: Path) -> dict[str, Any]:

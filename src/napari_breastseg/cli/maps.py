@@ -16,7 +16,8 @@ from napari_breastseg.case import TUMOUR, Case, Geometry
 from napari_breastseg.cli.report import Report
 from napari_breastseg.io import write_map, write_mask
 from napari_breastseg.io.nifti_file import stem
-from napari_breastseg.io.orientation import place_in_file
+from napari_breastseg.io.orientation import canonical_shape, place_in_file
+from napari_breastseg.measure import amount
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation, HardNegative
@@ -58,20 +59,29 @@ def maps_answer(explanation: Explanation | None, geometry: Geometry, out: Path |
 
 
 def _placed(row: HardNegative, geometry: Geometry) -> dict[str, Any]:
-    """Return a row with its centre as other programs count it: voxel (i, j, k) of the files, and RAS mm."""
+    """Return a row with its centre as other programs count it: voxel (i, j, k) of the files, and RAS mm; None where no scale is known."""
     voxel, ras = place_in_file(row.centre, geometry)
-    return {**asdict(row), "centre": voxel, "ras_mm": tuple(round(c, 1) for c in ras)}
+    known, flat = geometry.unit == "mm", canonical_shape(geometry)[0] == 1
+    return {
+        **asdict(row),
+        "centre": voxel,
+        "size": amount(row.voxels, geometry, flat),
+        "distance": f"{row.distance_mm:.1f} {'mm' if known else 'pixels'}",
+        "volume_ml": row.volume_ml if known and not flat else None,
+        "distance_mm": row.distance_mm if known else None,
+        "ras_mm": tuple(round(c, 1) for c in ras) if known else None,
+    }
 
 
 def hard_negatives_table(rows: Sequence[Mapping[str, Any]], count: int) -> Table:
     """Draw what the `count` voxels are that look most like the tumour and are not marked as such."""
     table = Table(
-        "no.", "mL", "similarity", "enhancement", "mm to tumour", "likely cause", "voxel i, j, k",
+        "no.", "size", "similarity", "enhancement", "to tumour", "likely cause", "voxel i, j, k",
         title=f"The {count} unmarked voxels most like the tumour, in groups", title_justify="left", box=None,
     )  # fmt: skip
     for row in rows:
         enhancement = "" if row["enhancement"] is None else f"{row['enhancement']:+.0%}"
         centre = ", ".join(map(str, row["centre"]))
-        figures = f"{row['volume_ml']:.3f}", f"{row['similarity']:.2f}", enhancement, f"{row['distance_mm']:.1f}"
+        figures = row["size"], f"{row['similarity']:.2f}", enhancement, row["distance"]
         table.add_row(str(row["number"]), *figures, row["cause"], centre)
     return table

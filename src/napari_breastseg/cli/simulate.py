@@ -47,26 +47,29 @@ class Trial:
     steps: int | None
 
 
-def simulate_files(speaker: Report, files: Files, model: str, rounds: int, seed: int, device: str, folder: Path | None) -> None:
+def simulate_files(speaker: Report, files: Files, model: str | None, rounds: int, seed: int, device: str, folder: Path | None) -> None:
     """Read a case and its reference and let the robot go round."""
     from napari_breastseg.evaluation.simulate import simulate
 
-    case, truth = _read(files, model)
+    case, truth, model = _read(files, model)
     answer = speaker.run(simulate(case, truth, model, rounds, folder, device, seed))
     speaker.answer(answer, rounds_table(answer["rounds"]))
 
 
-def simulate_starts(speaker: Report, files: Files, model: str, rounds: int, seed: int, device: str, out: Path) -> None:
+def simulate_starts(speaker: Report, files: Files, model: str | None, rounds: int, seed: int, device: str, out: Path) -> None:
     """Read a case and its reference and let the robot go round from three starting errors."""
     from napari_breastseg.evaluation.protocols.starting_errors import starting_errors
 
-    case, truth = _read(files, model)
+    case, truth, model = _read(files, model)
     _show(speaker, speaker.run(starting_errors(case, truth, out, model, rounds, device, seed)))
 
 
-def simulate_protocol(speaker: Report, trial: Trial, files: Files | None, model: str, device: str, out: Path) -> None:
+def simulate_protocol(speaker: Report, trial: Trial, files: Files | None, model: str | None, device: str, out: Path) -> None:
     """Run a protocol on phantoms, or P1 or P3 on a case with its reference."""
+    from napari_breastseg.methods import FIRST
+
     settings = {} if trial.steps is None else {"steps": trial.steps}
+    given, model = model, model or FIRST
     if trial.protocol in ("p2", "p4", "p5"):
         from napari_breastseg.evaluation.protocols.stream import Plan
         from napari_breastseg.evaluation.protocols.streams import simulate_streams
@@ -86,7 +89,11 @@ def simulate_protocol(speaker: Report, trial: Trial, files: Files | None, model:
         from napari_breastseg.evaluation.protocols.interactive import interactive
         from napari_breastseg.evaluation.protocols.trial import one_case, phantoms
 
-        cases = phantoms(trial.cases) if files is None else one_case(*_read(files, model))
+        if files is None:
+            cases = phantoms(trial.cases)
+        else:
+            case, truth, model = _read(files, given)
+            cases = one_case(case, truth)
         run, recipes = (interactive, ("frozen", "refine", "full")) if trial.protocol == "p1" else (effort, ("frozen", "learn"))
         job = run(cases, out, trial.recipes or recipes, range(trial.seeds), model, device, settings)
     _show(speaker, speaker.run(job))
@@ -97,9 +104,13 @@ def _show(speaker: Report, answer: dict[str, Any]) -> None:
     speaker.answer(answer, Markdown(answer["markdown"]), f"Written: {', '.join(answer['files'])}")
 
 
-def _read(files: Files, model: str) -> tuple[Case, npt.NDArray[np.uint8]]:
+def _read(files: Files, model: str | None) -> tuple[Case, npt.NDArray[np.uint8], str]:
+    """Return a case, its reference, and the model that was named or that is usual for such a case."""
+    from napari_breastseg.methods import usual_method
+
     case = read_case(files[0])
+    model = model or usual_method(case.modality)
     truth = read_mask(files[1], case)
     require_foreground(truth, files[1])
     refuse_early(case, model)
-    return case, truth
+    return case, truth, model

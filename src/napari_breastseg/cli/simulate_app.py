@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_breastseg.cli.options import Device, ModelName
+from napari_breastseg.cli.options import Device
 from napari_breastseg.cli.report import Debug, Json, report
 
 
@@ -26,7 +26,10 @@ class ProtocolName(StrEnum):
 def simulate(
     case: Annotated[Path | None, typer.Option(help="NIfTI file, or folder with one file per phase.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Mask of the tumour on the same grid.")] = None,
-    model: ModelName = "hcma-unet",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Starter model or .safetensors file; default: hcma-unet, of images ha-net, of mammograms brems-net."),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=0)] = 3,
     seed: Annotated[int, typer.Option(help="Of the robot.")] = 0,
     device: Device = "auto",
@@ -43,7 +46,9 @@ def simulate(
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions of a protocol, with the seeds 0, 1, ...")] = 3,
     recipes: Annotated[str | None, typer.Option(help="Ways to learn, separated by commas: frozen, naive, trust, replay, full, ...")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps of each round of a protocol.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the reports; the same command goes on there.")] = Path("simulation"),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the reports of a protocol or of --start-errors; the same command goes on there.")
+    ] = Path("simulation"),
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

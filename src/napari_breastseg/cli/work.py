@@ -15,6 +15,7 @@ from napari_breastseg.cli.report import Report
 from napari_breastseg.cli.versions import find_case
 from napari_breastseg.errors import InputError
 from napari_breastseg.io import read_case, read_mask, write_map, write_mask
+from napari_breastseg.io.image_files import is_image
 from napari_breastseg.io.nifti import series
 from napari_breastseg.io.nifti_file import stem
 from napari_breastseg.loop.approval import record_mask
@@ -23,6 +24,8 @@ from napari_breastseg.session import Session
 
 if TYPE_CHECKING:
     from napari_breastseg.inference import Explanation
+    from napari_breastseg.methods.model import Model
+    from napari_breastseg.methods.preset import Preset
 
 PLAIN: Mapping[str, Any] = {"region": "breast", "mirror": False}
 """How a case is looked at unless something else is asked for."""
@@ -49,13 +52,14 @@ def predict_file(
     case_id: str | None = None
     if folder is None:
         loaded = load_model(model or usual_method(case.modality))
+        _tell_kind(speaker, case, loaded.preset)
         prediction = speaker.run(predict(case, loaded, device=device, **way))
         mask = prediction.refined
         _keep(mask, case, out)
         if frloss is not None:
             explanation = explained(speaker, case, loaded, mask, device, frloss, way["region"])
     else:
-        prediction, explanation, mask, case_id = _in_session(
+        prediction, explanation, mask, case_id, loaded = _in_session(
             speaker, case, folder, model, device, frloss, out, image if link else None, way
         )
     for told in ("times_assumed", "memory_steps"):
@@ -66,6 +70,7 @@ def predict_file(
         write_map(prediction.maps[UNCERTAINTY], case.geometry, uncertainty)
     return {
         **_found(case, case_id, out, folder, prediction, mask),
+        "preset": loaded.preset.name,
         "uncertainty": None if uncertainty is None else str(uncertainty),
         **({} if frloss is None else maps_answer(explanation, case.geometry, out)),
     }
@@ -86,6 +91,15 @@ def refine_case(speaker: Report, folder: Path, named: str, undo: bool, out: Path
         case, mask = session.case(case_id), session.mask(case_id)
         _keep(mask, case, out)
         return _found(case, case_id, out, folder, prediction, mask)
+
+
+def _tell_kind(speaker: Report, case: Case, preset: Preset) -> None:
+    """Say what an image was taken for whose files do not tell what it shows."""
+    if case.modality == "image":
+        speaker.say(
+            f"{case.name} does not tell what it shows and was taken for {preset.modality}. A file {case.name}.json beside it may tell: "
+            '{"Modality": "US"} or {"Modality": "MG"}.'
+        )
 
 
 def _found(case: Case, case_id: str | None, out: Path | None, folder: Path | None, prediction: Prediction, mask: Any) -> dict[str, Any]:
@@ -109,7 +123,8 @@ def _keep(mask: Any, case: Case, out: Path | None) -> None:
 
 def _writable(out: Path, overwrite: bool, image: Path | None = None) -> None:
     """Refuse an impossible name, or one that is taken, before minutes of work; the files of `image` are never overwritten."""
-    if not out.name.endswith((".nii", ".nii.gz")):
+    picture = image is not None and is_image(image) and out.suffix == ".png"
+    if not picture and not out.name.endswith((".nii", ".nii.gz")):
         why = f", and {image} counts as one examination for the NIfTI files that lie in it" if image is not None and image.is_dir() else ""
         raise InputError(f"{out.name} is no name of a NIfTI file{why}. Let it end in .nii.gz.")
     if not out.parent.is_dir():
@@ -128,7 +143,7 @@ def _writable(out: Path, overwrite: bool, image: Path | None = None) -> None:
 def _in_session(
     speaker: Report, case: Case, folder: Path, model: str | None, device: str, frloss: Mapping[str, int] | None, out: Path | None,
     link: Path | None, way: Mapping[str, Any],
-) -> tuple[Prediction, Explanation | None, Any, str]:  # fmt: skip
+) -> tuple[Prediction, Explanation | None, Any, str, Model]:  # fmt: skip
     """Predict in a session, which is made if there is none; the mask has the corrections laid over the prediction, and goes to `out`."""
     from napari_breastseg.inference.grids import suits
     from napari_breastseg.loop import AnnotationLoop
@@ -150,12 +165,16 @@ def _in_session(
             loop.use(model)
         elif not fits:
             loop.use_method(usual)
+        loaded = load_model(session.model_path(str(session.current_model)))
+        _tell_kind(speaker, case, loaded.preset)
+        if own is not None and loaded.preset.method != load_model(own).preset.method:
+            speaker.say(f"The session now uses {loaded.preset.name}, also to learn; before it used {load_model(own).preset.name}.")
         case_id = session.add_case(case, link)
         if frloss is not None:
-            return *_with_maps(speaker, session, case_id, case, device, frloss, out, way), case_id
+            return *_with_maps(speaker, session, case_id, case, device, frloss, out, way), case_id, loaded
         prediction, mask = speaker.run(loop.predict(case_id, **way)), session.mask(case_id)
         _keep(mask, case, out)
-        return prediction, None, mask, case_id
+        return prediction, None, mask, case_id, loaded
 
 
 def _with_maps(

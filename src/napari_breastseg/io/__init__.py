@@ -64,4 +64,7 @@ def reader_of(path: Path) -> Reader:
         if reader.matches(path):
             return reader
     what = "holds no image" if path.is_dir() else "is no image"
-    raise InputError(f"{path} {what} that can be read. Give a file or a folder of one of these formats: {', '.join(READERS)}.")
+    raise InputError(
+        f"{path} {what} that can be read. Give a file or a folder of one of these formats: {', '.join(READERS)}. "
+        "DICOM files are not read: turn a series into NIfTI, with dcm2niix for instance, and export an image as PNG or TIFF."
+    )

@@ -99,7 +99,10 @@ def find_cases(folder: Path) -> list[LabelledCase]:
     inside = folder / IMAGES if mama_mia else folder
     places = sorted(path for path in inside.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not places:
-        raise InputError(f"{folder} holds no folders of cases. Give a folder with one folder per case.")
+        raise InputError(
+            f"{folder} holds no folders of cases. Give a folder with one folder per case; of images, one that holds the folders "
+            f"{IMAGES} and {PICTURED}."
+        )
     return [LabelledCase(place.name, place, _expert_mask(folder, place) if mama_mia else _mask_beside(place)) for place in places]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
+from napari_breastseg.io.atomic import write_atomically
 from napari_breastseg.io.nifti import check_voxels
 from napari_breastseg.io.sidecars import kind_beside, scale_beside
 
@@ -57,11 +59,11 @@ def read_image(path: Path, times: Sequence[float] | None = None) -> Case:
     return Case(path.stem, grey[None], _geometry(path, grey.shape), modality=kind, metadata=facts)
 
 
-def image_geometry(path: Path) -> Geometry:
+def image_geometry(path: Path, usual: Geometry | None = None) -> Geometry:
     """Return where the pixels of an image lie, without reading them.
 
-    Image files say nothing that can be relied on of the scale (a resolution in dots per inch is that of a screen). A pixel counts as 1
-    unless a sidecar tells its size, see :func:`~napari_breastseg.io.sidecars.scale_beside`.
+    Image files say nothing that can be relied on of the scale (a resolution in dots per inch is that of a screen). A pixel is as large
+    as a sidecar tells, see :func:`~napari_breastseg.io.sidecars.scale_beside`, else as one of `usual`, else it counts as 1.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def image_geometry(path: Path) -> Geometry:
         If the file or its sidecar cannot be read.
     """
     with _opened(path) as image:
-        return _geometry(path, (1, image.height, image.width))
+        return _geometry(path, (1, image.height, image.width), usual)
 
 
 def read_grey(path: Path) -> npt.NDArray[np.number]:
@@ -81,7 +83,23 @@ def read_grey(path: Path) -> npt.NDArray[np.number]:
             raise InputError(f"{path} is cut short or damaged. Copy or export the file again.") from error
 
 
+def write_grey(values: npt.NDArray[np.number], path: Path) -> None:
+    """Write grey values (y, x), rounded to integers from 0 to 65535, as a PNG file, of 8 bits where that suffices; atomically.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    whole = np.clip(np.rint(values), 0, 2**16 - 1)
+    content = BytesIO()
+    Image.fromarray(whole.astype(np.uint8 if whole.max(initial=0) < 2**8 else np.uint16)).save(content, "PNG")
+    write_atomically(path, content.getvalue())
+
+
 def _opened(path: Path) -> Image.Image:
+    if not path.exists():
+        raise InputError(f"There is no file {path}. Check the name.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
@@ -104,8 +122,10 @@ def _too_large(path: Path) -> str:
     return f"{path} has more than {LARGEST // 10**6} million pixels. Crop or shrink it."
 
 
-def _geometry(path: Path, shape: Sequence[int]) -> Geometry:
+def _geometry(path: Path, shape: Sequence[int], usual: Geometry | None = None) -> Geometry:
     z, y, x = shape
     known = scale_beside(path.parent, path.stem)
+    if known is None and usual is not None and usual.unit == "mm":
+        known = usual.spacing[1], usual.spacing[2]
     height, width = known or (1.0, 1.0)
     return Geometry((1.0, height, width), np.diag([-width, -height, 1.0, 1.0]), (x, y, z), "pixel" if known is None else "mm")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from napari_breastseg.case import Case, Geometry
 from napari_breastseg.errors import InputError
-from napari_breastseg.io.image_files import image_geometry, is_image, read_grey
+from napari_breastseg.io.image_files import image_geometry, is_image, read_grey, write_grey
 from napari_breastseg.io.nifti import write_nifti
 from napari_breastseg.io.nifti_file import open_nifti
 from napari_breastseg.io.orientation import canonical_shape, same_grid
@@ -41,10 +41,10 @@ def read_mask(path: Path, case: Case) -> npt.NDArray[np.uint8]:
 def read_mask_on(path: Path, geometry: Geometry, name: str) -> npt.NDArray[np.uint8]:
     """Read a tumour mask that lies on the grid `geometry` of the case `name`, as :func:`read_mask` does."""
     path = Path(path).expanduser()
-    place, volume = _read_image_mask(path) if is_image(path) else _read_nifti_mask(path)
+    place, volume = _read_image_mask(path, geometry) if is_image(path) else _read_nifti_mask(path)
     if not same_grid(place, geometry):
         ours, theirs = canonical_shape(place), canonical_shape(geometry)
-        differ = f"{ours} and {theirs} voxels (z, y, x)" if ours != theirs else "position or voxel size differ"
+        differ = f"{ours} and {theirs} voxels (z, y, x)" if ours != theirs else "position or voxel size differs"
         raise InputError(f"{path} is not on the grid of {name}: {differ}. Resample the mask to the image.")
     values = np.unique(volume)
     if len(values) > 2 or not np.isfinite(values).all() or (values < 0).any() or (len(values) == 2 and values[0] != 0):
@@ -60,8 +60,9 @@ def _read_nifti_mask(path: Path) -> tuple[Geometry, npt.NDArray[np.number]]:
     return file.geometry, file.volume()
 
 
-def _read_image_mask(path: Path) -> tuple[Geometry, npt.NDArray[np.number]]:
-    return image_geometry(path), read_grey(path)
+def _read_image_mask(path: Path, geometry: Geometry) -> tuple[Geometry, npt.NDArray[np.number]]:
+    """Read a mask that has the scale of the case's image unless a sidecar of its own tells another."""
+    return image_geometry(path, geometry), read_grey(path)
 
 
 def require_foreground(mask: npt.NDArray[np.uint8], path: Path) -> None:
@@ -86,14 +87,19 @@ def write_mask(mask: npt.NDArray[np.integer] | npt.NDArray[np.bool_], geometry: 
     geometry : Geometry
         Of the case.
     path : Path
-        Ends in ``.nii.gz`` or ``.nii``. A file of that name is replaced only by a complete new one.
+        Ends in ``.nii.gz`` or ``.nii``, or in ``.png`` for a single image: 0, and 255 where the mask is not 0. A file of that name is
+        replaced only by a complete new one.
 
     Raises
     ------
     InputError
         If the mask is not on the case's grid, or the file cannot be written.
     """
-    write_nifti(mask, geometry, Path(path).expanduser())
+    path = Path(path).expanduser()
+    if path.suffix.lower() == ".png" and mask.shape == canonical_shape(geometry) and len(mask) == 1:
+        write_grey(255 * (np.asarray(mask[0]) != 0), path)
+    else:
+        write_nifti(mask, geometry, path)
 
 
 def write_map(values: npt.NDArray[np.floating], geometry: Geometry, path: Path) -> None:

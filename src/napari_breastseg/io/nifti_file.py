@@ -44,8 +44,8 @@ def is_nifti_name(path: Path) -> bool:
 
 
 def stem(path: Path) -> str:
-    """File name without ``.nii`` or ``.nii.gz``."""
-    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".gz") else path.name[: -len(".nii")]
+    """File name without ``.nii.gz``, ``.nii`` or another ending."""
+    return Path(path.stem if path.name.lower().endswith(".gz") else path.name).stem
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_breastseg.case import REFINED_WITH, UNDECIDED, Case, Prediction
+from napari_breastseg.case import REFINED_WITH, UNDECIDED, Case, Modality, Prediction
 from napari_breastseg.compute import Where, here, in_child
 from napari_breastseg.errors import InputError, SessionError
 from napari_breastseg.inference import predict, refine
@@ -18,6 +18,7 @@ from napari_breastseg.inference.grids import Region
 from napari_breastseg.inference.refine import fingerprint
 from napari_breastseg.loop.sides import Corrected, Sides
 from napari_breastseg.loop.workplace import go_on_with, workplace
+from napari_breastseg.methods import get_preset
 from napari_breastseg.methods.model import load_model
 from napari_breastseg.progress import Job
 from napari_breastseg.session import Session
@@ -297,8 +298,17 @@ class AnnotationLoop:
             done=one.done,
             kept_back=one.kept_back,
             times=case.times,
-            modality=case.modality,
+            modality=self._kind(one.case_id, case),
         )
+
+    def _kind(self, case_id: str, case: Case) -> Modality:
+        """Return what kind of examination a case is; of an image that does not tell, what the model took it for that predicted it last.
+
+        Else the corrections of ultrasound images would be learned by a model for mammograms, and judge it.
+        """
+        own = [row.model for row in self.session.predictions(case_id) if not row.refined]
+        preset = {row.sha: row.card.get("preset") for row in self.session.models()}.get(own[-1]) if own else None
+        return get_preset(str(preset)).modality if case.modality == "image" and preset else case.modality
 
 
 def restarts(rounds: Sequence[RoundRow], every: int) -> bool:
@@ -342,7 +352,7 @@ def check_enough(corrected: Sequence[Corrected]) -> None:
     if voxels < FEWEST_VOXELS:
         raise InputError(
             f"There is too little to learn from: {strokes} stroke(s), {voxels} voxels (one stroke in five is kept back as a test). "
-            "Paint missing tumour or erase what is none, in two slices or more, then learn again."
+            "Paint missing tumour or erase what is none, in two slices or images or more, then learn again."
         )
 
 

@@ -137,6 +137,15 @@ class CaseSection(Section):
             self.say("Open an examination, or try File ▸ Open Sample ▸ napari-breastseg.")
         self.session_text.setText(self._session_words())
 
+    def step(self, step: int) -> None:
+        """Show the case that stands `step` after the present one in the list."""
+        if self.desk.jobs.busy:
+            raise InputError("Something else is running. Wait for it or cancel it, then choose the case again.")
+        place = self.cases.currentIndex() + step
+        if not 0 <= place < self.cases.count():
+            raise InputError(f"This is the {'last' if step > 0 else 'first'} case of the session. Open another, or ask which case next.")
+        self.desk.show_case(self.cases.itemData(place))
+
     def _enable_link(self, _: object = None) -> None:
         """Offer to link what came from a file, or will."""
         layer = self._chosen()

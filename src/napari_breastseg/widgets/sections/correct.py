@@ -12,6 +12,7 @@ from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case
 from napari_breastseg.loop.recorder import Edited, Mark, Step
 from napari_breastseg.widgets.desk.desk import Desk
 from napari_breastseg.widgets.desk.journal import StrokeJournal
+from napari_breastseg.widgets.parts.places import Places
 from napari_breastseg.widgets.parts.refine import Refine
 from napari_breastseg.widgets.parts.section import Section, button, row, text
 from napari_breastseg.widgets.parts.shape import ShapeTools
@@ -38,6 +39,7 @@ class CorrectSection(Section):
         self.ball.setToolTip("Paint a ball through several slices instead of a disc in one")
         self.undo = button("Undo", "Take the last stroke back (Ctrl+Z), also one from before a restart", lambda: self._step("undo"))
         self.redo = button("Redo", "Take the last undo back (Ctrl+Shift+Z)", lambda: self._step("redo"))
+        self.places = Places(desk, self.say)
         self.shape = ShapeTools(desk, self.say)
         self.refine = Refine(desk)
         self.saved = text("")
@@ -48,6 +50,7 @@ class CorrectSection(Section):
         )
         tooltip = "Say that the mask is right: it is kept as your annotation, and all else counts as healthy"
         self.case_done = button("Case done", tooltip, self._mark_case, checkable=True)
+        self.column.addWidget(self.places)
         self.column.addLayout(row(self.paint, self.erase, self.brush))
         self.column.addLayout(row(self.undo, self.redo, self.ball))
         self.column.addWidget(self.shape)
@@ -61,12 +64,15 @@ class CorrectSection(Section):
         self.ball.toggled.connect(lambda *_: self._shape_brush())
         self._journal: StrokeJournal | None = None
         self._layer: Labels | None = None
+        self._go_on = False
+        """Whether the next slice is wanted once this one is known to be reviewed."""
         self.refresh()
 
     def leave(self) -> None:
         """Stop listening to the layer."""
         self._watch_layer(None)
         self.shape.leave()
+        self.places.leave()
 
     def refresh(self) -> None:
         """Follow the desk to its case and tumour layer."""
@@ -81,6 +87,7 @@ class CorrectSection(Section):
             control.setVisible(not flat)
         self.brush.setSuffix(" pixels" if flat else " voxels")
         self.shape.refresh()
+        self.places.refresh()
         self._enable_steps()
         if desk.view is None:
             self.say("Choose a case first.")
@@ -90,6 +97,26 @@ class CorrectSection(Section):
             self.say("Predict first, or paint the tumour from scratch.")
         else:
             self.say("")
+
+    def accept(self) -> None:
+        """Call the slice reviewed and go to the next one to check; an image is one slice, and done."""
+        if self.desk.view is not None and self.desk.view.case.flat:
+            self.case_done.click()
+        elif self.reviewed.isEnabled():
+            self._go_on = True
+            self._mark_slice()
+
+    def show_tumour(self) -> None:
+        """Show the tumour, or hide it."""
+        layer = self.desk.tumour_layer()
+        if layer is not None:
+            layer.visible = not layer.visible
+
+    def outline(self) -> None:
+        """Draw the tumour as an outline, or filled."""
+        layer = self.desk.tumour_layer()
+        if layer is not None:
+            layer.contour = 0 if layer.contour else 1
 
     def _enable_steps(self, _: object = None) -> None:
         for step in (self.undo, self.redo):
@@ -116,9 +143,10 @@ class CorrectSection(Section):
     def _watch_journal(self, journal: StrokeJournal | None) -> None:
         if journal is self._journal:
             return
-        self._journal = journal
+        self._journal, self._go_on = journal, False
         self.refine.on_case()
         self.shape.on_case()
+        self.places.on_case()
         self.retry.setVisible(False)
         self.saved.setText("")
         if journal is None:
@@ -212,7 +240,10 @@ class CorrectSection(Section):
             self._journal.add(mark)
 
     def _on_marked(self, mark: Mark) -> None:
-        if mark.what == "slice-reviewed":
+        if mark.what == "slice-reviewed" and self._go_on:
+            self._go_on = False
+            self.places.slice(1)
+        elif mark.what == "slice-reviewed":
             self.say(f"Slice {AXES[mark.value['axis']]} = {mark.value['index']} is reviewed.")
         else:
             taken_back = self.case_done.isChecked()  # by an undo, not with the button

@@ -236,7 +236,7 @@ class CaseView:
         if self.case.phases > 1 and dims.ndim == 4:
             dims.set_point(0, 1)
         if self.slice_axis() == 0:
-            self.bring_into_view(((start, start + 1), (0, self.case.shape[1]), (0, self.case.shape[2])))
+            self.show_slice(0, start)
         for layer in self._images():
             layer.visible = layer.visible or layers.role_of(layer) == "case"
 
@@ -262,9 +262,7 @@ class CaseView:
             return
         areas = mask.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
         if not areas[self.slice_index(axis)]:
-            best = int(areas.argmax())
-            box = tuple((best, best + 1) if other == axis else (0, size) for other, size in enumerate(mask.shape))
-            self.bring_into_view((box[0], box[1], box[2]))
+            self.show_slice(axis, int(areas.argmax()))
 
     def slice_axis(self) -> int | None:
         """Return the axis (0 z, 1 y, 2 x) that the slider goes along, None in the 3-D view or where two axes have sliders."""
@@ -281,12 +279,15 @@ class CaseView:
     def slice_box(self) -> Box | None:
         """Return the slice that is shown as a box, None where no single one is."""
         axis = self.slice_axis()
-        if axis is None:
-            return None
-        ranges = [(0, size) for size in self.case.shape]
-        index = self.slice_index(axis)
-        ranges[axis] = (index, index + 1)
-        return ranges[0], ranges[1], ranges[2]
+        return None if axis is None else self._slice(axis, self.slice_index(axis))
+
+    def show_slice(self, axis: int, index: int) -> None:
+        """Move the slider along `axis` to a slice."""
+        self.bring_into_view(self._slice(axis, index))
+
+    def _slice(self, axis: int, index: int) -> Box:
+        z, y, x = ((index, index + 1) if other == axis else (0, size) for other, size in enumerate(self.case.shape))
+        return z, y, x
 
     def voxel_at(self, position: Sequence[float]) -> tuple[int, int, int] | None:
         """Return the voxel at a place of the viewer's world, None beside the case."""
