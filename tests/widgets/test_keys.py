@@ -14,7 +14,7 @@ from napari_breastseg.case import Case
 from napari_breastseg.widgets.desk.preferences import preferences
 from napari_breastseg.widgets.dock import BreastSegWidget
 
-from .conftest import TRUTH, paint
+from .conftest import TRUTH
 
 pytestmark = pytest.mark.qt
 
@@ -113,13 +113,13 @@ def test_from_doubt_to_doubt(predicted: BreastSegWidget, settled: Any, qtbot: An
     assert 8 <= z(predicted) < 11
     press(predicted, "N")
     assert words(predicted, qtbot).startswith("Doubt 1 of 2: ")
-    place = predicted.correct.places._last.index
-    predicted.correct.brush.setValue(30)
-    predicted.correct.ball.setChecked(True)
-    paint(predicted, place)
+    predicted.desk.painter.layer.data_setitem(np.nonzero(probability == 0.5), 1)
     settled(predicted)
     press(predicted, "N")
-    assert "of 1:" in words(predicted, qtbot) or "unsure of nothing" in words(predicted, qtbot)
+    assert words(predicted, qtbot).startswith("Doubt 1 of 1: ")
+    assert 8 <= z(predicted) < 11
+    press(predicted, "Shift+N")
+    assert words(predicted, qtbot).startswith("Doubt 1 of 1: ")
 
 
 def test_tools_and_looks(predicted: BreastSegWidget) -> None:
