@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from napari_breastseg.widgets.desk.messages import inform, plain, told
 from napari_breastseg.widgets.desk.preferences import preferences
 
-NAPARIS = (("[ and ]", "Smaller and larger brush"), ("Ctrl+Z, Ctrl+Shift+Z", "Undo, redo"))
+NAPARIS = (("[ ]", "Smaller, larger brush"), ("Ctrl+Z", "Undo"), ("Ctrl+Shift+Z", "Redo"))
 """Keys of the layer Tumour while it is selected, which are not chosen here."""
 NO_KEYS = (None, KeyCode.UNKNOWN)
 
