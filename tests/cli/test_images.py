@@ -147,3 +147,11 @@ def test_the_version_is_told(cli: Cli) -> None:
     from napari_breastseg import __version__
 
     assert cli("--version").out.strip() == __version__
+
+
+def test_a_sentence_with_a_long_path_is_one_line_in_a_log(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    deep = tmp_path / ("a folder with a very long name " * 6).strip() / ("another " * 20).strip()
+    deep.mkdir(parents=True)
+    said = cli("predict", pictures / "a.png", "--out", deep / "a.png")
+    assert said.code == 0
+    assert len(said.out.splitlines()) == 1 and str(deep / "a.png") in said.out

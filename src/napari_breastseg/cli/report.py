@@ -75,7 +75,8 @@ class Report:
             if not console.is_terminal:
                 console.width = WIDE
             for part in self._shown:
-                console.print(part, highlight=False)
+                sentence = isinstance(part, str) and not console.is_terminal  # a line of a log is not broken
+                console.print(part, highlight=False, soft_wrap=sentence)
 
 
 class _Log:
