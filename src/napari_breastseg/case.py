@@ -38,6 +38,12 @@ def whole(shape: tuple[int, int, int]) -> Box:
     return (0, z), (0, y), (0, x)
 
 
+def slab(shape: tuple[int, ...], axis: int, start: int, stop: int) -> Box:
+    """Return the box of the slices from `start` to before `stop` across an axis of a ``(z, y, x)`` array."""
+    z, y, x = ((start, stop) if other == axis else (0, size) for other, size in enumerate(shape))
+    return z, y, x
+
+
 def placed(inner: Box, outer: Box) -> Box:
     """Return a box that is counted from the corner of `outer` as a box of what `outer` lies in."""
     z, y, x = ((low + start, low + stop) for (start, stop), (low, _) in zip(inner, outer, strict=True))

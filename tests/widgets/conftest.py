@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from napari.components import ViewerModel
+from napari.settings._plugin_config_generator import plugin_configuration_generator
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QSettings
 from safetensors.numpy import save_file
@@ -20,7 +21,7 @@ from napari_breastseg.inference.predict import Preview
 from napari_breastseg.loop import RoundOutcome
 from napari_breastseg.progress import Job, Progress
 from napari_breastseg.session import Session
-from napari_breastseg.widgets.desk import core_jobs
+from napari_breastseg.widgets.desk import core_jobs, keys, preferences
 from napari_breastseg.widgets.dock import BreastSegWidget
 from napari_breastseg.widgets.parts import where as where_module
 from napari_breastseg.widgets.sections import case as case_section
@@ -134,6 +135,14 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
 
     monkeypatch.setattr(core_jobs, "make_loop", make)
     return fake
+
+
+@pytest.fixture(autouse=True)
+def own_preferences(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the manifest says by default, kept in no file: not what whoever runs the tests chose in napari."""
+    settings = plugin_configuration_generator()[preferences.NAME](config_path=None)
+    monkeypatch.setattr(keys, "preferences", lambda: settings)
+    return settings
 
 
 @pytest.fixture

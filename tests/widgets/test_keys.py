@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,11 @@ from app_model.types import KeyBinding
 from qtpy.QtCore import Qt
 
 from napari_breastseg.case import Case
-from napari_breastseg.widgets.desk.preferences import preferences
 from napari_breastseg.widgets.dock import BreastSegWidget
 
 from .conftest import TRUTH
 
 pytestmark = pytest.mark.qt
-
-
-@pytest.fixture(autouse=True)
-def keys_of_the_manifest() -> Iterator[None]:
-    yield
-    chosen = preferences().keys
-    for name, field in type(chosen).model_fields.items():
-        setattr(chosen, name, field.default)
 
 
 def press(dock: BreastSegWidget, key: str) -> None:
@@ -45,8 +35,8 @@ def z(dock: BreastSegWidget) -> int:
     return int(dock.desk.view.slice_index(0))
 
 
-def test_every_key_of_the_manifest_is_bound_and_listed_until_the_dock_closes(predicted: BreastSegWidget) -> None:
-    chosen = preferences().keys
+def test_every_key_of_the_manifest_is_bound_and_listed_until_the_dock_closes(predicted: BreastSegWidget, own_preferences: Any) -> None:
+    chosen = own_preferences.keys
     fields = type(chosen).model_fields
     assert len(fields) == 16
     assert bound(predicted) >= {field.default for field in fields.values()}
@@ -56,8 +46,8 @@ def test_every_key_of_the_manifest_is_bound_and_listed_until_the_dock_closes(pre
     assert not bound(predicted) & {field.default for field in fields.values()}
 
 
-def test_a_key_is_chosen_in_preferences(predicted: BreastSegWidget, notices: list[str]) -> None:
-    chosen = preferences().keys
+def test_a_key_is_chosen_in_preferences(predicted: BreastSegWidget, own_preferences: Any, notices: list[str]) -> None:
+    chosen = own_preferences.keys
     chosen.paint = "Shift+P"
     assert "Shift+P" in bound(predicted)
     assert "D" not in bound(predicted)

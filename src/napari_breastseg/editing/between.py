@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_breastseg.case import TUMOUR, Box
+from napari_breastseg.case import TUMOUR, slab
 from napari_breastseg.editing.change import Change, Labels, Mask, around_with_margin, changed
 
 EIGHT = np.ones((3, 3), bool)
@@ -48,10 +48,7 @@ def between(mask: Labels, said: Mask, axis: int, spacing: tuple[float, float, fl
     for start, stop in zip(painted[:-1] - first, painted[1:] - first, strict=True):
         if stop - start > 1:
             _fill(tumour, int(start), int(stop), _regions(tumour, strokes, start), _regions(tumour, strokes, stop), plane)
-    ranges = [(0, size) for size in mask.shape]
-    ranges[axis] = (first, last)
-    box: Box = (ranges[0], ranges[1], ranges[2])
-    return changed(mask, np.moveaxis(tumour, 0, axis), box)
+    return changed(mask, np.moveaxis(tumour, 0, axis), slab(mask.shape, axis, first, last))
 
 
 def _regions(tumour: Mask, strokes: Mask, index: int) -> Mask:

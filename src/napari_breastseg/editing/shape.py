@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_breastseg.case import TUMOUR, Box, placed, slices
+from napari_breastseg.case import TUMOUR, Box, placed, slab, slices
 from napari_breastseg.editing.change import Change, Labels, around_with_margin, changed, voxels
 
 
@@ -55,8 +55,6 @@ def copied(mask: Labels, axis: int, source: int, target: int) -> Change | None:
     axis, source, target : int
         Across the slices, and the indices of the two.
     """
-    ranges = [(0, size) for size in mask.shape]
-    ranges[axis] = (target, target + 1)
-    box: Box = (ranges[0], ranges[1], ranges[2])
+    box = slab(mask.shape, axis, target, target + 1)
     other = np.take(mask, [source], axis) == TUMOUR
     return changed(mask, other | (mask[slices(box)] == TUMOUR), box)

@@ -6,7 +6,7 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QSpinBox
 
-from napari_breastseg.case import Box
+from napari_breastseg.case import slab
 from napari_breastseg.errors import InputError
 from napari_breastseg.loop.approval import CASE_TOOL, SLICE_TOOL, approved_case
 from napari_breastseg.loop.recorder import Edited, Mark, Step
@@ -103,8 +103,7 @@ class CorrectSection(Section):
         if self.desk.view is not None and self.desk.view.case.flat:
             self.case_done.click()
         elif self.reviewed.isEnabled():
-            self._go_on = True
-            self._mark_slice()
+            self._mark_slice(go_on=True)
 
     def show_tumour(self) -> None:
         """Show the tumour, or hide it."""
@@ -216,17 +215,16 @@ class CorrectSection(Section):
             self.saved.setText(f"<b>{waiting} stroke(s) not saved yet.</b> They stay on the layer.")
             self.retry.setVisible(True)
 
-    def _mark_slice(self) -> None:
+    def _mark_slice(self, go_on: bool = False) -> None:
         view = self.desk.view
         axis = None if view is None else view.slice_axis()
         if view is None or axis is None:
             raise InputError("This view shows no single slice. Show two of the axes z, y and x in the 2-D view first.")
         index, painter = view.slice_index(axis), self.desk.painter
         if painter is not None:
-            ranges = [(0, size) for size in view.case.shape]
-            ranges[axis] = (index, index + 1)
-            box: Box = (ranges[0], ranges[1], ranges[2])
+            box = slab(view.case.shape, axis, index, index + 1)
             painter.approve(box, np.ones([high - low for low, high in box], bool), SLICE_TOOL)
+        self._go_on = go_on
         self._mark(Mark("slice-reviewed", {"axis": axis, "index": index}))
 
     def _mark_case(self) -> None:

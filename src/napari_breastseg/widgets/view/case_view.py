@@ -12,7 +12,7 @@ from napari.layers import Labels, Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 
-from napari_breastseg.case import REFINED_WITH, Box, Case, Prediction, slices
+from napari_breastseg.case import REFINED_WITH, Box, Case, Prediction, slab, slices
 from napari_breastseg.progress import Job, Progress, retold
 from napari_breastseg.widgets.desk.opening import Shown
 from napari_breastseg.widgets.view import layers
@@ -286,8 +286,7 @@ class CaseView:
         self.bring_into_view(self._slice(axis, index))
 
     def _slice(self, axis: int, index: int) -> Box:
-        z, y, x = ((index, index + 1) if other == axis else (0, size) for other, size in enumerate(self.case.shape))
-        return z, y, x
+        return slab(self.case.shape, axis, index, index + 1)
 
     def voxel_at(self, position: Sequence[float]) -> tuple[int, int, int] | None:
         """Return the voxel at a place of the viewer's world, None beside the case."""
